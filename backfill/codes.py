@@ -1,0 +1,152 @@
+"""Every reason for which a row is not sent, as a closed table: code, words, what to do.
+
+No logic but the filling-in of words. A reject is data: (row, column, code, value).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+VALUE_CHARS: Final = 80
+"""How much of a cell is repeated in a reason."""
+
+
+class Code(StrEnum):
+    """A closed list: people and scripts group and filter by it."""
+
+    ROW_RAGGED = "row-ragged"
+    ROW_UNREADABLE = "row-unreadable"
+    NOT_UTF8 = "not-utf8"
+    REQUIRED_BLANK = "required-blank"
+    ID_MISSING = "id-missing"
+    ID_TYPE = "id-type"
+    ID_FLOAT = "id-float"
+    ID_TOO_LONG = "id-too-long"
+    ID_RESERVED = "id-reserved"
+    KEY_BLANK = "key-blank"
+    NUMBER_UNREADABLE = "number-unreadable"
+    NUMBER_NOT_FINITE = "number-not-finite"
+    INTEGER_UNREADABLE = "integer-unreadable"
+    BOOLEAN_UNREADABLE = "boolean-unreadable"
+    TIME_UNREADABLE = "time-unreadable"
+    TIME_NAIVE = "time-naive"
+    TIME_AMBIGUOUS = "time-ambiguous"
+    TIME_SKIPPED = "time-skipped"
+    TIME_MISSING = "time-missing"
+    TIME_FUTURE = "time-future"
+    TIME_TOO_OLD = "time-too-old"
+    JSON_UNREADABLE = "json-unreadable"
+    NOT_A_LIST = "not-a-list"
+    VALUE_UNMAPPED = "value-unmapped"
+    CHECK_FAILED = "check-failed"
+    EVENT_MISSING = "event-missing"
+    EVENT_TOO_LONG = "event-too-long"
+    EVENT_COMMAND = "event-command"
+    VALUE_TOO_LONG = "value-too-long"
+    OBJECT_TYPE = "object-type"
+    MESSAGE_TOO_LONG = "message-too-long"
+    REFUSED = "refused"
+    RECENT_EVENT = "recent-event"
+
+
+class Reason(NamedTuple):
+    """The words of one code: `{value}` is the cell, shortened, in quotes."""
+
+    what: str
+    fix: str
+
+
+REASONS: Final[dict[Code, Reason]] = {
+    Code.ROW_RAGGED: Reason("{value}", "give the row as many cells as the header has"),
+    Code.ROW_UNREADABLE: Reason("the line is no JSON object ({value})", "correct the line"),
+    Code.NOT_UTF8: Reason(
+        "the cell {value} is not valid text in the file's encoding",
+        "name the right one as source: csv: {{encoding: …}}, or correct the cell",
+    ),
+    Code.REQUIRED_BLANK: Reason("is blank but required", "fill the cell"),
+    Code.ID_MISSING: Reason("the id is blank", "fill the cell, or map another id"),
+    Code.ID_TYPE: Reason("{value} cannot be an id", "map a text or integer column"),
+    Code.ID_FLOAT: Reason(
+        "the id {value} is a float, so its digits cannot be trusted",
+        "use {{column: …, type: integer}}, or cast the column to text where it comes from",
+    ),
+    Code.ID_TOO_LONG: Reason("the id {value} is over 150 bytes", "shorten the id"),
+    Code.ID_RESERVED: Reason(
+        "the id {value} begins with cio_, which names the destination's internal ids",
+        'map another id, or allow it on purpose with guards: {{allow: ["cio_"]}}',
+    ),
+    Code.KEY_BLANK: Reason("the key is blank", "fill the cell, or choose another key"),
+    Code.NUMBER_UNREADABLE: Reason(
+        "{value} is not a number",
+        "correct the cell, or set decimal: and thousands: for this column",
+    ),
+    Code.NUMBER_NOT_FINITE: Reason("{value} is not a finite number", "correct or empty the cell"),
+    Code.INTEGER_UNREADABLE: Reason("{value} is not an integer", "correct the cell"),
+    Code.BOOLEAN_UNREADABLE: Reason(
+        "{value} is neither true nor false",
+        "correct the cell, or set true: and false: for this column",
+    ),
+    Code.TIME_UNREADABLE: Reason(
+        "{value} is not a time",
+        "give this column a format in the mapping, or correct the cell",
+    ),
+    Code.TIME_NAIVE: Reason(
+        "the time {value} has no zone", "add timezone: to this column in the mapping"
+    ),
+    Code.TIME_AMBIGUOUS: Reason(
+        "the time {value} happens twice (clocks go back)",
+        "set ambiguous: earliest or latest for this column",
+    ),
+    Code.TIME_SKIPPED: Reason(
+        "the time {value} does not exist (clocks go forward)", "correct the cell or the timezone"
+    ),
+    Code.TIME_MISSING: Reason("the timestamp is blank", "fill the cell"),
+    Code.TIME_FUTURE: Reason(
+        "the time {value} lies in the future", "correct the cell, or set guards: {{future: send}}"
+    ),
+    Code.TIME_TOO_OLD: Reason(
+        "the time {value} is before the oldest allowed",
+        "correct the cell or the epoch unit, or set guards: {{not_before: …}}",
+    ),
+    Code.JSON_UNREADABLE: Reason("{value} is not JSON", "correct the cell"),
+    Code.NOT_A_LIST: Reason("{value} is not a list of objects", "correct the cell"),
+    Code.VALUE_UNMAPPED: Reason("{value} is not in the map", "add it to map:, or set else:"),
+    Code.CHECK_FAILED: Reason("{value} fails the check", "correct the cell"),
+    Code.EVENT_MISSING: Reason("the event name is blank", "fill the cell"),
+    Code.EVENT_TOO_LONG: Reason("the event name {value} is over 100 bytes", "shorten the name"),
+    Code.EVENT_COMMAND: Reason(
+        "the event {value} is a command that acts on the workspace",
+        "rename it, or allow it on purpose with guards: {{allow: [{value}]}}",
+    ),
+    Code.VALUE_TOO_LONG: Reason(
+        "the value {value} is over 1000 bytes, more than an attribute may hold",
+        "shorten the cell or leave the column out",
+    ),
+    Code.OBJECT_TYPE: Reason(
+        "the objectTypeId {value} is not a whole number from 1", "correct the cell"
+    ),
+    Code.MESSAGE_TOO_LONG: Reason(
+        "the message has {value} bytes, more than the 32000 the API takes",
+        "shorten the row's cells or map fewer columns",
+    ),
+    Code.REFUSED: Reason("the destination refused it: {value}", "correct the row"),
+    Code.RECENT_EVENT: Reason(
+        "the event of {value} is newer than 72 hours and could start campaigns",
+        "decide with guards: {{recent_events: send}} or hold",
+    ),
+}
+
+
+def words(code: Code, value: str | None) -> str:
+    """The reason as a person reads it: what is wrong with the value, then what to do."""
+    shown = "" if value is None else _shown(code, value)
+    reason = REASONS[code]
+    return f"{reason.what.format(value=shown)}; {reason.fix.format(value=shown)}"
+
+
+def _shown(code: Code, value: str) -> str:
+    if code in {Code.ROW_RAGGED, Code.ROW_UNREADABLE, Code.REFUSED, Code.MESSAGE_TOO_LONG}:
+        return value  # these bring whole words, not a cell
+    short = value if len(value) <= VALUE_CHARS else value[: VALUE_CHARS - 1] + "…"
+    return repr(short)

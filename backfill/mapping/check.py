@@ -1,0 +1,241 @@
+"""What the models cannot say: required members, options that fit, columns named. No I/O."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from backfill import spec
+from backfill.errors import Lint
+from backfill.mapping.document import (
+    ArrayForm,
+    ColumnForm,
+    ConstForm,
+    Document,
+    EachForm,
+    JsonForm,
+    ObjectForm,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backfill.mapping.strict_yaml import Path, Yaml
+
+Fault = tuple["Path", str, str, str]
+"""Path, code, what, fix."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NOW: Final = "now"
+"""`timestamp: now`: let the destination stamp the message when it arrives."""
+
+TIMES: Final = {"timestamp", "date"}
+EPOCHS: Final = {"unix_s", "unix_ms", "unix_us"}
+NEEDS: Final = {  # option → the types it says something about
+    "format": TIMES,
+    "timezone": TIMES,
+    "ambiguous": TIMES,
+    "as": {"timestamp"},
+    "decimal": {"number", "integer"},
+    "thousands": {"number", "integer"},
+    "true": {"boolean"},
+    "false": {"boolean"},
+}
+
+
+def lints_of(document: Document, name: str, yaml: Yaml) -> list[Lint]:
+    """Every fault of a document that the models took."""
+    found: list[Fault] = []
+    if not NAME.fullmatch(name):
+        fix = "use letters, digits, '.', '_' and '-'"
+        found.append((("name",), "bad-name", f"{name!r} cannot name a folder", fix))
+    found += _source(document) + _guards(document)
+    for index, message in enumerate(document.messages):
+        at: Path = ("messages", index)
+        found += _members(message, at) + _reserved(message, at, document.guards.allow)
+        for path, form in forms_of(message, at):
+            found += _column(form, path, is_time=path[2:] == ("timestamp",))
+    return [Lint(yaml.place(path), code, what, fix) for path, code, what, fix in found]
+
+
+def _source(document: Document) -> list[Fault]:
+    found: list[Fault] = []
+    remote = [p for p in document.source.path if re.match(r"[a-z][a-z0-9+]*://", p)]
+    if remote:
+        found.append(
+            (
+                ("source", "path"),
+                "not-yet",
+                f"{remote[0]}: only local files in this version",
+                "copy it",
+            )
+        )
+    if not document.source.path:
+        found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
+    try:
+        "".encode(document.source.csv.encoding)
+    except LookupError:
+        what = f"unknown encoding '{document.source.csv.encoding}'"
+        found.append((("source", "csv", "encoding"), "wrong-value", what, "for example utf-8"))
+    return found
+
+
+def _guards(document: Document) -> list[Fault]:
+    text = document.guards.not_before
+    try:
+        if text is not None:
+            date.fromisoformat(text)
+    except ValueError:
+        fix = "write it as 2009-01-01"
+        return [(("guards", "not_before"), "wrong-value", f"{text!r} is not a date", fix)]
+    return []
+
+
+def _members(message: Any, at: Path) -> list[Fault]:
+    kind = spec.TYPES[message.type]
+    found = [
+        (at, "missing-member", f"{kind.name} needs '{member}'", f"add {member}:")
+        for member in kind.required
+        if getattr(message, member) is None
+    ]
+    if kind.any_of and all(getattr(message, member) is None for member in kind.any_of):
+        what = f"{kind.name} needs one of {', '.join(kind.any_of)}"
+        found.append(
+            (at, "missing-member", what, f"add {kind.any_of[0]}: with the column of the id")
+        )
+    if kind.needs_timestamp and message.timestamp is None:
+        fix = "add timestamp: with the column of the time, or timestamp: now"
+        found.append((at, "missing-member", f"{kind.name} needs 'timestamp'", fix))
+    return found
+
+
+def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
+    found: list[Fault] = []
+    kind = spec.TYPES[message.type]
+    names: dict[str, Any] = (getattr(message, kind.body) or {}) if kind.body else {}
+    for name in names:
+        path = (*at, kind.body, name)
+        if not name or len(name.encode()) > spec.LIMITS.name:
+            what = f"the name {name[:20]!r} must have 1 to {spec.LIMITS.name} bytes"
+            found.append((path, "bad-name", what, "shorten it"))
+        if kind.name == "track" and name in spec.OVERRIDES and name not in allowed:
+            what = f"the property '{name}' overrides the settings of campaigns"
+            found.append((path, "reserved", what, f"rename it, or guards: {{allow: [{name}]}}"))
+    if kind.body == "traits" and len(names) > spec.LIMITS.traits:
+        what = f"{len(names)} traits are more than {spec.LIMITS.traits}"
+        found.append(((*at, "traits"), "too-many", what, "leave some out"))
+    event = getattr(message, "event", None)
+    if isinstance(event, ConstForm):
+        found += _event(event.const, (*at, "event"), allowed)
+    return found
+
+
+def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
+    if not isinstance(name, str) or not name.strip():
+        return [(path, "wrong-value", "an event's name must be a text", "write it in quotes")]
+    if name.strip() in spec.COMMANDS and name not in allowed:
+        what = f"the event '{name}' is a command that acts on the workspace"
+        fix = f'rename it, or allow it on purpose with guards: {{allow: ["{name}"]}}'
+        return [(path, "reserved", what, fix)]
+    if len(name.encode()) > spec.LIMITS.event:
+        return [(path, "bad-name", f"over {spec.LIMITS.event} bytes", "shorten the event's name")]
+    return []
+
+
+def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
+    if not isinstance(form, ColumnForm):
+        return []
+    kind = "timestamp" if is_time else form.type
+    found = []
+    if is_time and form.type not in {None, "timestamp"}:
+        found.append(
+            ((*path, "type"), "bad-option", "a timestamp cannot have this type", "leave it")
+        )
+    written = {
+        f.alias or n for n, f in type(form).model_fields.items() if n in form.model_fields_set
+    }
+    for option in sorted(written & NEEDS.keys()):
+        if kind not in NEEDS[option] and not (option == "timezone" and kind is None):
+            needs = " or ".join(sorted(NEEDS[option]))
+            what = f"'{option}' says nothing here"
+            found.append(((*path, option), "bad-option", what, f"add type: {needs}"))
+    if "else" in written and form.map is None:
+        found.append(((*path, "else"), "bad-option", "'else' needs a map", "add map:"))
+    return found + _timezone(form, path) + _pattern(form, path) + _else(form, path)
+
+
+def _timezone(form: ColumnForm, path: Path) -> list[Fault]:
+    if form.timezone is None:
+        return []
+    try:
+        ZoneInfo(form.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        what = f"unknown time zone '{form.timezone}'"
+        fix = "write a name of the IANA list, such as Europe/Berlin or UTC"
+        return [((*path, "timezone"), "wrong-value", what, fix)]
+    return []
+
+
+def _pattern(form: ColumnForm, path: Path) -> list[Fault]:
+    found: list[Fault] = []
+    for text in form.format:
+        if "%" not in text and text not in {"iso8601", *EPOCHS}:
+            fix = "use iso8601, unix_s, unix_ms, unix_us or a pattern such as %d.%m.%Y"
+            found.append(((*path, "format"), "wrong-value", f"'{text}' is no time format", fix))
+    if form.check is not None and form.check != "email":
+        try:
+            re.compile(form.check)
+        except re.error as fault:
+            what = f"check: not a regular expression: {fault}"
+            found.append(((*path, "check"), "wrong-value", what, "correct the pattern"))
+    return found
+
+
+def _else(form: ColumnForm, path: Path) -> list[Fault]:
+    other = form.else_
+    if other in ("reject", "keep", "omit") or (isinstance(other, dict) and set(other) == {"const"}):
+        return []
+    fix = "write reject, keep, omit or {const: …}"
+    return [((*path, "else"), "wrong-value", f"else: {other!r} is not known", fix)]
+
+
+def columns_of(document: Document) -> list[tuple[str, Path]]:
+    """Every column of the source that is named, with the path of where it is named."""
+    found: list[tuple[str, Path]] = [(name, ("key",)) for name in document.key]
+    for index, message in enumerate(document.messages):
+        for path, form in forms_of(message, ("messages", index)):
+            if isinstance(form, str):
+                if not (path[2:] == ("timestamp",) and form == NOW):
+                    found.append((form, path))
+            elif isinstance(form, ColumnForm):
+                found.append((form.column, (*path, "column")))
+            elif isinstance(form, JsonForm):
+                found.append((form.json_, (*path, "json")))
+            elif isinstance(form, EachForm):
+                found.append((form.each, (*path, "each")))
+    return found
+
+
+def forms_of(message: Any, at: Path) -> Iterator[tuple[Path, Any]]:
+    """Every value form of a message with its path, but what stands inside `each … as`: fields."""
+    for member in type(message).model_fields:
+        value = getattr(message, member)
+        if member == "type" or value is None:
+            continue
+        if isinstance(value, dict):
+            for key, form in value.items():
+                yield from _walk(form, (*at, member, key))
+        else:
+            yield from _walk(value, (*at, member))
+
+
+def _walk(form: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    yield path, form
+    if isinstance(form, ObjectForm):
+        for key, inner in form.object.items():
+            yield from _walk(inner, (*path, "object", key))
+    elif isinstance(form, ArrayForm):
+        for index, inner in enumerate(form.array):
+            yield from _walk(inner, (*path, "array", index))

@@ -1,0 +1,320 @@
+"""The mapping language as models: what may be written, and its JSON Schema. No reading of files.
+
+The models are the one declaration: the checks of `load` and the schema that editors use both come
+from them. `backfill/mapping/load.py` turns their faults into words with places.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+
+TAG: Final = "form="
+"""Marks the parts of an error's location that are no keys of the file."""
+
+
+class Part(BaseModel):
+    """Any part of the document: unknown keys are faults, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMany = Annotated[
+    list[str],
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+Type = Literal["text", "integer", "number", "boolean", "timestamp", "date", "json"]
+
+
+class Options(Part):
+    """What can be said about a column beside its name."""
+
+    type: Type | None = None
+    format: OneOrMany = Field(default=["iso8601"])
+    timezone: str | None = None
+    ambiguous: Literal["reject", "earliest", "latest"] = "reject"
+    as_: Literal["iso8601", "unix"] = Field(default="iso8601", alias="as")
+    decimal: str = Field(default=".", min_length=1, max_length=1)
+    thousands: str | None = Field(default=None, min_length=1, max_length=1)
+    true: OneOrMany = Field(default=["true", "t", "yes", "y", "1"])
+    false: OneOrMany = Field(default=["false", "f", "no", "n", "0"])
+    map: dict[str, Any] | None = None
+    else_: Any = Field(default="reject", alias="else")
+    split: str | None = Field(default=None, min_length=1)
+    blank: Literal["omit", "null", "keep", "reject"] = "omit"
+    default: Any = None
+    required: bool = False
+    check: str | None = None
+
+
+class ColumnForm(Options):
+    """The value of a column."""
+
+    column: str
+
+
+class ConstForm(Part):
+    """The same value in every row."""
+
+    const: Any
+
+
+class ObjectForm(Part):
+    """An object; members that are blank are left out."""
+
+    object: dict[str, Value]
+    empty: Literal["omit", "keep"] = "omit"
+
+
+class ArrayForm(Part):
+    """An array; blank items are left out."""
+
+    array: list[Value]
+    empty: Literal["omit", "keep"] = "omit"
+
+
+class EachForm(Part):
+    """A list column as an array of objects, or of scalars."""
+
+    each: str
+    as_: Annotated[
+        Annotated[dict[str, Value], Tag(f"{TAG}objects")] | Annotated[str, Tag(f"{TAG}scalars")],
+        Discriminator(lambda v: f"{TAG}scalars" if isinstance(v, str) else f"{TAG}objects"),
+    ] = Field(alias="as")
+    empty: Literal["omit", "keep"] = "omit"
+
+
+class JsonForm(Part):
+    """A text column that holds JSON, checked and passed on unchanged in meaning."""
+
+    json_: str = Field(alias="json")
+
+
+FORMS: Final[dict[str, type[BaseModel]]] = {
+    "column": ColumnForm,
+    "const": ConstForm,
+    "object": ObjectForm,
+    "array": ArrayForm,
+    "each": EachForm,
+    "json": JsonForm,
+}
+
+NAMES: Final[dict[type, str]] = {form: key for key, form in FORMS.items()}
+
+
+def _form(value: object) -> str | None:
+    if isinstance(value, str):
+        return f"{TAG}name"
+    if isinstance(value, dict):
+        return next((f"{TAG}{key}" for key in FORMS if key in value), None)
+    return f"{TAG}{NAMES[type(value)]}" if type(value) in NAMES else None
+
+
+Value = Annotated[
+    Annotated[str, Tag(f"{TAG}name")]
+    | Annotated[ColumnForm, Tag(f"{TAG}column")]
+    | Annotated[ConstForm, Tag(f"{TAG}const")]
+    | Annotated[ObjectForm, Tag(f"{TAG}object")]
+    | Annotated[ArrayForm, Tag(f"{TAG}array")]
+    | Annotated[EachForm, Tag(f"{TAG}each")]
+    | Annotated[JsonForm, Tag(f"{TAG}json")],
+    Discriminator(_form),
+]
+Members = dict[str, Value]
+
+
+class MessageBase(Part):
+    """What every message may have."""
+
+    messageId: Value | None = None  # noqa: N815  the API's own names
+    timestamp: Value | None = None
+    context: Members | None = None
+    integrations: Value | None = None
+
+
+class Person(MessageBase):
+    """A message about a person."""
+
+    userId: Value | None = None  # noqa: N815
+    anonymousId: Value | None = None  # noqa: N815
+
+
+class IdentifyMessage(Person):
+    """Create or update a person."""
+
+    type: Literal["identify"]
+    traits: Members | None = None
+
+
+class TrackMessage(Person):
+    """Something a person (or an object) did."""
+
+    type: Literal["track"]
+    groupId: Value | None = None  # noqa: N815
+    event: Value | None = None
+    properties: Members | None = None
+
+
+class PageMessage(Person):
+    """A page view; category goes into properties."""
+
+    type: Literal["page"]
+    name: Value | None = None
+    category: Value | None = None
+    properties: Members | None = None
+
+
+class ScreenMessage(Person):
+    """A screen view; category goes into properties."""
+
+    type: Literal["screen"]
+    name: Value | None = None
+    category: Value | None = None
+    properties: Members | None = None
+
+
+class GroupMessage(Person):
+    """Create or update an object, and relate a person to it."""
+
+    type: Literal["group"]
+    groupId: Value | None = None  # noqa: N815
+    traits: Members | None = None
+
+
+class AliasMessage(MessageBase):
+    """Merge the person previousId into userId."""
+
+    type: Literal["alias"]
+    userId: Value | None = None  # noqa: N815
+    previousId: Value | None = None  # noqa: N815
+
+
+MESSAGES: Final[dict[str, type[BaseModel]]] = {
+    "identify": IdentifyMessage,
+    "track": TrackMessage,
+    "page": PageMessage,
+    "screen": ScreenMessage,
+    "group": GroupMessage,
+    "alias": AliasMessage,
+}
+
+
+def _type(value: object) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"{TAG}{kind}" if isinstance(kind, str) else None
+
+
+Message = Annotated[
+    Annotated[IdentifyMessage, Tag(f"{TAG}identify")]
+    | Annotated[TrackMessage, Tag(f"{TAG}track")]
+    | Annotated[PageMessage, Tag(f"{TAG}page")]
+    | Annotated[ScreenMessage, Tag(f"{TAG}screen")]
+    | Annotated[GroupMessage, Tag(f"{TAG}group")]
+    | Annotated[AliasMessage, Tag(f"{TAG}alias")],
+    Discriminator(_type),
+]
+
+
+def _header(value: object) -> str:
+    return f"{TAG}names" if isinstance(value, list) else f"{TAG}flag"
+
+
+class CsvDialect(Part):
+    """How a CSV file is written."""
+
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    encoding: str = "utf-8"
+    header: Annotated[
+        Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],
+        Discriminator(_header),
+    ] = True
+    skip_lines: int = Field(default=0, ge=0)
+
+
+class SourceSpec(Part):
+    """Where the rows come from."""
+
+    path: OneOrMany
+    format: Literal["csv", "parquet", "jsonl"] | None = None
+    csv: CsvDialect = CsvDialect()
+    blank: OneOrMany = Field(default=[""])
+
+
+class Guards(Part):
+    """What must be said on purpose before it is sent."""
+
+    recent_events: Literal["hold", "send"] | None = None
+    future: Literal["reject", "send"] = "reject"
+    not_before: str | None = None
+    allow: list[str] = Field(default=[])
+
+
+def _rate(value: object) -> str:
+    return f"{TAG}word" if isinstance(value, str) else f"{TAG}rate"
+
+
+Rate = Annotated[
+    Annotated[float, Tag(f"{TAG}rate"), Field(gt=0, le=1000)]
+    | Annotated[Literal["unlimited"], Tag(f"{TAG}word")],
+    Discriminator(_rate),
+]
+
+
+class DeliverySpec(Part):
+    """How fast and how large; may change between a run and its resume."""
+
+    rate: Rate = 50.0
+    connections: int = Field(default=8, ge=1, le=64)
+    batch_bytes: int = Field(default=475_000, ge=1_000, le=500_000)
+    batch_messages: int = Field(default=1_000, ge=1, le=100_000)
+
+
+class Document(Part):
+    """A mapping file, version 1."""
+
+    version: Literal[1]
+    name: str | None = None
+    after: OneOrMany = Field(default=[])
+    source: SourceSpec
+    key: OneOrMany = Field(default=[])
+    messages: list[Message] = Field(min_length=1)
+    guards: Guards = Guards()
+    delivery: DeliverySpec = DeliverySpec()
+
+
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    **FORMS,
+    **MESSAGES,
+    "source": SourceSpec,
+    "csv": CsvDialect,
+    "guards": Guards,
+    "delivery": DeliverySpec,
+}
+"""The model that an unknown key was found in, by the last word of its place."""
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys a part may have, as they are written."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the language (draft 2020-12), from the models themselves."""
+    schema = Document.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

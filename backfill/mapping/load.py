@@ -1,0 +1,156 @@
+"""Files → `Mapping`: every fault at once, with its place. The only reader of mapping files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from backfill.errors import Lint, MappingError, Place, UsageError
+from backfill.mapping.check import columns_of, lints_of
+from backfill.mapping.document import Document
+from backfill.mapping.strict_yaml import parse
+from backfill.mapping.words import lint_of, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+BYTES_MAX: Final = 1 << 20
+ENDINGS: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A valid mapping: what columns become which messages."""
+
+    path: str
+    name: str
+    document: Document
+    fingerprint: str
+    """Changes with the meaning of the messages; not with comments, nor with delivery settings."""
+    column_places: tuple[tuple[str, Place], ...]
+
+    def check_columns(self, columns: Sequence[str], where: str) -> None:
+        """Raise MappingError naming every column that the source does not have."""
+        lints = [
+            Lint(place, "unknown-column", f"{where} has no column '{name}'", nearest(name, columns))
+            for name, place in self.column_places
+            if name not in columns
+        ]
+        if lints:
+            raise MappingError(lints)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Every column of the source that the mapping names."""
+        return frozenset(name for name, _ in self.column_places)
+
+
+def load_mapping(path: str | FilePath) -> Mapping:
+    """Read one mapping file. Raises MappingError with every fault; UsageError: no such file."""
+    yaml = parse(_text(FilePath(path)), str(path))
+    if yaml.lints:
+        raise MappingError(yaml.lints)
+    if not isinstance(yaml.value, dict):
+        fix = "begin with: version: 1"
+        raise MappingError([Lint(Place(str(path), 1, 1), "empty", "this is no mapping", fix)])
+    try:
+        document = Document.model_validate(yaml.value)
+    except ValidationError as fault:
+        raise MappingError([lint_of(one, yaml) for one in fault.errors()]) from None
+    name = document.name or FilePath(path).stem
+    if lints := lints_of(document, name, yaml):
+        raise MappingError(lints)
+    places = tuple((column, yaml.place(at)) for column, at in columns_of(document))
+    return Mapping(str(path), name, document, _fingerprint(name, document), places)
+
+
+def _text(path: FilePath) -> str:
+    try:
+        if path.is_dir():
+            raise UsageError("this is a folder", where=path, fix="name a mapping file")
+        if path.stat().st_size > BYTES_MAX:
+            raise UsageError("a mapping over 1 MiB is refused", where=path, fix="split it")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        near = [p.name for p in path.parent.glob("*") if p.suffix in ENDINGS]
+        fix = nearest(path.name, near) or "check the path; mappings end in .yaml"
+        raise UsageError("there is no such mapping file", where=path, fix=fix) from None
+    except UnicodeDecodeError:
+        fix = "save the file as plain UTF-8 text"
+        raise UsageError("this is not UTF-8 text, so no mapping", where=path, fix=fix) from None
+    except OSError as fault:
+        what = f"cannot be read: {fault.strerror}"
+        raise UsageError(what, where=path, fix="check the path and its permissions") from None
+
+
+def _fingerprint(name: str, document: Document) -> str:
+    """sha256 of the meaning: the parsed document less delivery, the source's path and `after`."""
+    meaning: dict[str, Any] = document.model_dump(
+        mode="json", by_alias=True, exclude={"delivery": True, "after": True, "source": {"path"}}
+    )
+    meaning["name"] = name
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def find_mappings(paths: Iterable[str | FilePath]) -> list[Mapping]:
+    """Load files and folders of them, in the order of `after:` (else as given, folders by name).
+
+    Raises MappingError with the faults of all files together; nothing is half-loaded.
+    """
+    files: list[FilePath] = []
+    for path in map(FilePath, paths):
+        files += _in_folder(path) if path.is_dir() else [path]
+    loaded: list[Mapping] = []
+    lints: list[Lint] = []
+    for file in files:
+        try:
+            loaded.append(load_mapping(file))
+        except MappingError as fault:
+            lints += fault.lints
+    if lints:
+        raise MappingError(lints)
+    return _ordered(loaded)
+
+
+def _in_folder(folder: FilePath) -> list[FilePath]:
+    found = sorted(p for p in folder.iterdir() if p.suffix in ENDINGS and p.is_file())
+    if not found:
+        fix = "put a mapping file (.yaml) there, or name another folder"
+        raise UsageError("there is no mapping in this folder", where=folder, fix=fix)
+    return found
+
+
+def _ordered(mappings: list[Mapping]) -> list[Mapping]:
+    by_name: dict[str, Mapping] = {}
+    for mapping in mappings:
+        if (other := by_name.setdefault(mapping.name, mapping)) is not mapping:
+            what = f"the name '{mapping.name}' is taken by {other.path}"
+            raise MappingError(
+                [Lint(Place(mapping.path, 1, 1), "bad-name", what, "give one of them a name:")]
+            )
+    done: dict[str, Mapping] = {}
+    waiting = list(mappings)
+    while waiting:
+        ready = [m for m in waiting if not _open(m, by_name, done)]
+        if not ready:
+            raise MappingError([_cycle(m, by_name, done) for m in waiting])
+        done[ready[0].name] = ready[0]
+        waiting.remove(ready[0])
+    return list(done.values())
+
+
+def _open(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]) -> list[str]:
+    """The streams of this run that this one still waits for; others are not waited for."""
+    return [name for name in mapping.document.after if name in known and name not in done]
+
+
+def _cycle(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]) -> Lint:
+    names = ", ".join(_open(mapping, known, done))
+    what = f"'{mapping.name}' waits for {names} in a circle"
+    return Lint(Place(mapping.path, 1, 1), "after-circle", what, "take one name out of after:")

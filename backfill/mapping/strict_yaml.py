@@ -1,0 +1,169 @@
+"""YAML as people mean it: text → plain values with the place of every key and value.
+
+Only what a person would write in a table is taken: no anchors, no tags, no duplicate keys, one
+document. `no`, `on`, `1:30` and `012` stay text. Built on ruamel.yaml's events, so nothing is ever
+constructed before it is looked at, and every fault is found at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from backfill.errors import Lint, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEPTH_MAX: Final = 32
+INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
+DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+WORDS: Final = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+Path = tuple[str | int, ...]
+
+
+@dataclass
+class Yaml:
+    """Plain values, and where each of them stands."""
+
+    path: str
+    value: Any = None
+    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, Place] = field(default_factory=dict)
+    lints: list[Lint] = field(default_factory=list)
+
+    def place(self, path: Path) -> Place:
+        """The place of the key at this path, or of the nearest thing around it."""
+        for end in range(len(path), -1, -1):
+            if found := self.keys.get(path[:end]) or self.values.get(path[:end]):
+                return found
+        return Place(self.path, 1, 1)
+
+    def fault(self, event: Event, code: str, what: str, fix: str) -> None:
+        """Note a fault at the place of an event."""
+        self.lints.append(Lint(self.place_of(event), code, what, fix))
+
+    def place_of(self, event: Event) -> Place:
+        """Return where an event begins."""
+        return Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def parse(text: str, path: str) -> Yaml:
+    """Read one document; where `lints` has faults of the text, `value` is not to be used."""
+    found = Yaml(path)
+    events = YAML(typ="rt", pure=True).parse(text)
+    try:
+        _read(found, events)
+    except MarkedYAMLError as fault:
+        mark = fault.problem_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = f"this is not YAML: {fault.problem or fault.context or 'it cannot be read'}"
+        found.lints.append(
+            Lint(Place(path, line, column), "yaml-syntax", what, "check quotes, colons and indents")
+        )
+    except YAMLError as fault:
+        what = f"this is not YAML: {str(fault).splitlines()[0]}"
+        found.lints.append(
+            Lint(Place(path, 1, 1), "yaml-syntax", what, "save the file as plain UTF-8 text")
+        )
+    return found
+
+
+def _read(found: Yaml, events: Iterator[Any]) -> None:
+    documents = 0
+    for event in events:
+        if isinstance(event, DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                found.fault(event, "yaml-documents", "a second document begins here", "keep one")
+                return
+        elif isinstance(event, NodeEvent):
+            found.value = _node(found, event, events, ())
+
+
+def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> Any:
+    """One value; on a fault it goes on where it can, so that all faults are found at once."""
+    found.values[path] = found.place_of(event)
+    _refuse(found, event)
+    if isinstance(event, AliasEvent):
+        return None
+    if len(path) >= DEPTH_MAX and not isinstance(event, ScalarEvent):
+        found.fault(event, "too-deep", f"nested deeper than {DEPTH_MAX}", "flatten the mapping")
+        _skip(events)
+        return None
+    if isinstance(event, MappingStartEvent):
+        return _mapping(found, events, path)
+    if isinstance(event, SequenceStartEvent):
+        items: list[Any] = []
+        while not isinstance(item := next(events), SequenceEndEvent):
+            items.append(_node(found, item, events, (*path, len(items))))
+        return items
+    assert isinstance(event, ScalarEvent)
+    return _scalar(event.value) if event.style is None else event.value
+
+
+def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    while not isinstance(event := next(events), MappingEndEvent):
+        _refuse(found, event)
+        if not isinstance(event, ScalarEvent):
+            found.fault(event, "key-type", "a key must be a text", "write key: value")
+            if not isinstance(event, AliasEvent):
+                _skip(events)
+            _node(found, next(events), events, (*path, "?"))
+            continue
+        key = str(event.value)
+        inner = (*path, key)
+        if key in members:
+            first = found.keys[inner].line
+            found.fault(
+                event, "duplicate-key", f"'{key}' is already there, on line {first}", "keep one"
+            )
+        else:
+            found.keys[inner] = found.place_of(event)
+        members[key] = _node(found, next(events), events, inner)
+    return members
+
+
+def _refuse(found: Yaml, event: NodeEvent) -> None:
+    if isinstance(event, AliasEvent):
+        found.fault(event, "anchor", f"the alias *{event.anchor} is refused", "write it out")
+    elif event.anchor is not None:
+        found.fault(event, "anchor", f"the anchor &{event.anchor} is refused", "write it out")
+    if (tag := getattr(event, "tag", None)) is not None:
+        found.fault(event, "tag", f"the tag {tag} is refused", "write a plain value")
+
+
+def _skip(events: Iterator[Any]) -> None:
+    depth = 1
+    while depth:
+        event = next(events)
+        if isinstance(event, MappingStartEvent | SequenceStartEvent):
+            depth += 1
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            depth -= 1
+
+
+def _scalar(text: str) -> Any:
+    """A plain scalar: a number, true, false or null where JSON has it so; the rest is text."""
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if DECIMAL.fullmatch(text):
+        return float(text)
+    return WORDS.get(text.lower() if len(text) > 1 else text, text)
