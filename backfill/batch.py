@@ -1,0 +1,229 @@
+"""Message texts → request bodies under the limits of count and bytes, by lane. No I/O.
+
+A batch tiles its lane: it stands for all rows of the lane in [start, stop), also for those that are
+not sent (rejected, held, settled before). What was measured is what is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.columns import offsets
+from backfill.validate import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backfill.source import Span
+
+OPEN: Final = b'{"batch":['
+CLOSE: Final = b"]}"
+SPANS_AHEAD: Final = 8
+"""A lane that fills slowly is sent after so many record batches, so that nothing waits for ever."""
+
+NEVER: Final = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """n rows of one span, ready to be cut: lanes, texts, and what is not sent."""
+
+    span: Span
+    lane: np.ndarray | None
+    """The lane of every row of the span; None where the stream has one lane."""
+    rows: np.ndarray
+    """The rows of the file that are sent, ascending."""
+    texts: pa.StringArray
+    times: list[np.ndarray]
+    """Per timestamp: the instants of the sent rows in ms."""
+    rejects: pa.Table
+    held: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold."""
+
+    body_bytes: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One request body and what it stands for."""
+
+    lane: int
+    start: int
+    stop: int
+    rows: np.ndarray
+    """The rows of the file that are sent, in order."""
+    body: bytes = field(repr=False)
+    bounds: np.ndarray = field(repr=False)
+    """n + 1 places in the body: row i is body[bounds[i] : bounds[i + 1] - 1]."""
+    messages_per_row: int
+    rejects: pa.Table = field(repr=False)
+    held: pa.Table = field(repr=False)
+    spans: tuple[Span, ...] = field(repr=False)
+    """The record batches its rows come from, for the cells of rejects."""
+    times: tuple[int, int, np.ndarray] | None = field(repr=False)
+    """Smallest and largest instant in ms, and all of them."""
+
+    def part(self, first: int, last: int) -> bytes:
+        """Return a body with only the rows [first, last) of this batch."""
+        return OPEN + self.body[self.bounds[first] : self.bounds[last] - 1] + CLOSE
+
+
+@dataclass
+class _Piece:
+    data: memoryview
+    bounds: np.ndarray
+    rows: np.ndarray
+    times: list[np.ndarray]
+
+
+@dataclass
+class _Lane:
+    start: int
+    end: int
+    pieces: list[_Piece] = field(default_factory=list)
+    body_bytes: int = 0
+    count: int = 0
+    rejects: list[pa.Table] = field(default_factory=list)
+    held: list[pa.Table] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+
+class Batcher:
+    """Cuts what it is given into batches, lane by lane."""
+
+    def __init__(self, starts: list[int], limits: Limits, messages_per_row: int) -> None:
+        """starts: for each lane the first row that is not settled."""
+        self._limits = limits
+        self._per_row = messages_per_row
+        self._lanes = [_Lane(start, start) for start in starts]
+
+    def add(self, given: Encodings) -> Iterator[Batch]:
+        """Take the rows of one span and yield the batches that are full."""
+        stop = given.span.stop
+        for lane, part in self._by_lane(given):
+            state = self._lanes[lane]
+            state.spans.append(given.span)
+            _append(state.rejects, part.rejects)
+            _append(state.held, part.held)
+            yield from self._fill(lane, part)
+            state.end = max(stop, state.end)
+            if len(state.spans) >= SPANS_AHEAD:
+                yield self._cut(lane, stop, [])
+
+    def flush(self) -> Iterator[Batch]:
+        """Yield what is left."""
+        for lane, state in enumerate(self._lanes):
+            if state.end > state.start:
+                yield self._cut(lane, state.end, [])
+
+    def _by_lane(self, given: Encodings) -> Iterator[tuple[int, Encodings]]:
+        if given.lane is None or len(self._lanes) == 1:
+            yield 0, given
+            return
+        offset = given.span.start
+        of_rows = given.lane[given.rows - offset]
+        order = np.argsort(of_rows, kind="stable")
+        texts = given.texts.take(pa.array(order))
+        cuts = np.searchsorted(of_rows[order], np.arange(len(self._lanes) + 1))
+        for lane in range(len(self._lanes)):
+            first, last = int(cuts[lane]), int(cuts[lane + 1])
+            at = order[first:last]
+            rejects, held = (
+                table.filter(pa.array(given.lane[table["row"].to_numpy() - offset] == lane))
+                for table in (given.rejects, given.held)
+            )
+            times = [column[at] for column in given.times]
+            part = texts.slice(first, last - first)
+            yield lane, Encodings(given.span, None, given.rows[at], part, times, rejects, held)
+
+    def _fill(self, lane: int, part: Encodings) -> Iterator[Batch]:
+        """Cut by the bytes of the texts, each with its comma, and by the count of messages."""
+        state = self._lanes[lane]
+        at = offsets(part.texts).astype(np.int64)
+        data = memoryview(part.texts.buffers()[2] or b"")
+        rows_max = max(self._limits.messages // self._per_row, 1)
+        first, count = 0, len(part.rows)
+        while first < count:
+            room = self._limits.body_bytes - len(OPEN) - len(CLOSE) + 1 - state.body_bytes
+            last = int(np.searchsorted(at, at[first] + room, "right")) - 1
+            last = min(last, first + rows_max - state.count)
+            if last <= first and state.count:
+                yield self._cut(lane, int(part.rows[first]), [part.span])
+                continue
+            last = max(last, first + 1)  # one row over the limit of a body goes alone
+            times = [column[first:last] for column in part.times]
+            bounds = at[first : last + 1] - at[first]
+            piece = data[at[first] : at[last]]
+            state.pieces.append(_Piece(piece, bounds, part.rows[first:last], times))
+            state.body_bytes += len(piece)
+            state.count += last - first
+            first = last
+            if first < count:
+                yield self._cut(lane, int(part.rows[first]), [part.span])
+
+    def _cut(self, lane: int, stop: int, spans: list[Span]) -> Batch:
+        """Make a batch of what a lane holds before `stop`. spans: those it still holds rows of."""
+        state = self._lanes[lane]
+        inner = b"".join(piece.data for piece in state.pieces)[1:]
+        batch = Batch(
+            lane=lane,
+            start=state.start,
+            stop=stop,
+            rows=_joined([piece.rows for piece in state.pieces]),
+            body=OPEN + inner + CLOSE,
+            bounds=_bounds(state.pieces),
+            messages_per_row=self._per_row,
+            rejects=_before(state.rejects, stop),
+            held=_before(state.held, stop),
+            spans=tuple(state.spans),
+            times=_times(state.pieces),
+        )
+        state.start, state.end = stop, max(stop, state.end)
+        state.pieces, state.body_bytes, state.count = [], 0, 0
+        state.rejects, state.held = _from(state.rejects, stop), _from(state.held, stop)
+        state.spans = spans
+        return batch
+
+
+def _append(tables: list[pa.Table], table: pa.Table) -> None:
+    if table.num_rows:
+        tables.append(table)
+
+
+def _before(tables: list[pa.Table], stop: int) -> pa.Table:
+    kept = [table.filter(pc.less(table["row"], stop)) for table in tables]
+    return pa.concat_tables(kept) if kept else NONE
+
+
+def _from(tables: list[pa.Table], stop: int) -> list[pa.Table]:
+    kept = [table.filter(pc.greater_equal(table["row"], stop)) for table in tables]
+    return [table for table in kept if table.num_rows]
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def _bounds(pieces: list[_Piece]) -> np.ndarray:
+    """Return where each row begins in the body; the last place is after a comma not there."""
+    found, at = [], len(OPEN)
+    for piece in pieces:
+        found.append(piece.bounds[:-1] + at)
+        at += int(piece.bounds[-1])
+    return np.append(_joined(found), at)
+
+
+def _times(pieces: list[_Piece]) -> tuple[int, int, np.ndarray] | None:
+    found = _joined([column for piece in pieces for column in piece.times])
+    found = found[found != NEVER]
+    return (int(found.min()), int(found.max()), found) if len(found) else None

@@ -1,0 +1,197 @@
+"""The columns of a record batch as a value form sees them: few canonical types, blanks as nulls.
+
+Canonical: string, bool, intN/uintN, float32/64, decimal, date32, time64, timestamp, list, struct,
+map, null; JSON texts (`source.JSON_KIND`). Rows that fail are noted by offset, never raised.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.codes import Code
+from backfill.columns import offsets
+from backfill.source import JSON_KIND, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NO_ROWS: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Rows that failed at one place for one reason; rows are offsets into the record batch."""
+
+    column: str
+    code: Code
+    rows: np.ndarray
+    values: list[str | None]
+
+
+class UnsupportedTypeError(Exception):
+    """A column of a type that has no form in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One column: its values, and whether its texts are JSON texts already."""
+
+    data: pa.Array
+    is_json: bool = False
+
+
+@dataclass
+class Frame:
+    """n rows and their columns; the faults found in them.
+
+    For what stands inside a list column, a frame has one row an item, and `parents` tells the row
+    of the record batch that each item belongs to.
+    """
+
+    count: int
+    columns: dict[str, Cells]
+    faults: list[Fault] = field(default_factory=list)
+    parents: np.ndarray | None = None
+    prefix: str = ""
+
+    def cells(self, name: str) -> Cells:
+        """Return a column; one that is not there is blank (JSON lines may miss a key)."""
+        found = self.columns.get(name)
+        return found if found is not None else Cells(pa.nulls(self.count))
+
+    def fail(self, column: str, code: Code, mask: np.ndarray, shown: pa.Array | None) -> None:
+        """Note the rows of a mask; `shown` has the values to be repeated in the reason."""
+        at = np.flatnonzero(mask)
+        if not len(at):
+            return
+        values: list[str | None] = [None] * len(at) if shown is None else _shown(shown, at)
+        rows = at if self.parents is None else self.parents[at]
+        self.faults.append(Fault(self.prefix + column, code, rows, values))
+
+    def inner(self, column: str, items: pa.StructArray, parents: np.ndarray) -> Frame:
+        """Return the frame of the items of a list of structs."""
+        inner = self.within(parents, f"{self.prefix}{column}.")
+        for about, array in zip(items.type, items.flatten(), strict=True):
+            inner.columns[about.name] = inner.canonical(array, about, about.name)
+        return inner
+
+    def within(self, parents: np.ndarray, prefix: str | None = None) -> Frame:
+        """Return a frame of items without columns; parents: the row here of each item."""
+        rows = parents if self.parents is None else self.parents[parents]
+        named = self.prefix if prefix is None else prefix
+        return Frame(len(parents), {}, self.faults, rows, named)
+
+    def canonical(self, data: pa.Array, about: pa.Field, name: str) -> Cells:
+        """Make one array canonical; rows that cannot be decoded are noted."""
+        data = _plain(data)
+        kind = data.type
+        if pa.types.is_binary(kind):
+            return Cells(_decoded(data, self, name))
+        if pa.types.is_duration(kind) or pa.types.is_interval(kind) or pa.types.is_union(kind):
+            raise UnsupportedTypeError(str(about.type))
+        return Cells(data, is_json=(about.metadata or {}).items() >= JSON_KIND.items())
+
+
+def _shown(values: pa.Array, at: np.ndarray) -> list[str | None]:
+    taken = values.take(pa.array(at)).to_pylist()
+    return [None if value is None else str(value) for value in taken]
+
+
+def frame_of(span: Span, names: Sequence[str], blank: Sequence[str]) -> Frame:
+    """Make the columns of a span that a mapping names canonical.
+
+    blank: the texts that count as blank; they hold for byte columns only (CSV).
+    """
+    batch = span.batch
+    frame = Frame(batch.num_rows, {})
+    schema = batch.schema
+    for name in names:
+        if (at := schema.get_field_index(name)) < 0:
+            continue
+        column = batch.column(at)
+        if pa.types.is_binary(column.type):
+            column = _without_blanks(column, blank)
+        frame.columns[name] = frame.canonical(column, schema.field(at), name)
+    return frame
+
+
+def _without_blanks(column: pa.BinaryArray, blank: Sequence[str]) -> pa.BinaryArray:
+    """Cells with one of these texts, compared before any trimming, become null."""
+    rest = [text.encode() for text in blank if text]
+    if "" in blank:
+        at = offsets(column)
+        filled = at[1:] != at[:-1]
+        if not filled.all():
+            column = pc.if_else(pa.array(filled), column, pa.scalar(None, pa.binary()))
+    if rest:
+        is_blank = pc.is_in(column, value_set=pa.array(rest, pa.binary()))
+        column = pc.if_else(is_blank, pa.scalar(None, pa.binary()), column)
+    return column
+
+
+def _plain(data: pa.Array) -> pa.Array:
+    """Take away what is only storage: dictionaries, views, large offsets, extensions, widths."""
+    kind = data.type
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name == "arrow.uuid":
+            return pa.array([None if u is None else str(u) for u in data.to_pylist()], pa.string())
+        return _plain(data.storage)
+    if pa.types.is_dictionary(kind):
+        return _plain(data.dictionary_decode())
+    for is_kind, target in STORAGE:
+        if is_kind(kind):
+            return data.cast(target)
+    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return data.cast(pa.list_(kind.value_field))
+    return data
+
+
+STORAGE: Final = (
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_string_view, pa.string()),
+    (pa.types.is_large_binary, pa.binary()),
+    (pa.types.is_binary_view, pa.binary()),
+    (pa.types.is_fixed_size_binary, pa.binary()),
+    (pa.types.is_float16, pa.float32()),
+    (pa.types.is_date64, pa.date32()),
+    (pa.types.is_time32, pa.time64("us")),
+)
+
+
+def _decoded(data: pa.BinaryArray, frame: Frame, name: str) -> pa.StringArray:
+    """Decode as UTF-8; a cell that is not valid fails its row only."""
+    try:
+        return data.cast(pa.string())
+    except pa.ArrowInvalid:
+        cells = data.to_pylist()
+        bad = np.array([cell is not None and not _is_utf8(cell) for cell in cells])
+        shown = pa.array([None if cell is None else repr(cell[:40]) for cell in cells], pa.string())
+        frame.fail(name, Code.NOT_UTF8, bad, shown)
+        return pc.if_else(pa.array(bad), pa.scalar(None, pa.binary()), data).cast(pa.string())
+
+
+def _is_utf8(cell: bytes) -> bool:
+    try:
+        cell.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def texts_of(cells: Cells) -> pa.StringArray:
+    """The values of scalars as text: digits, true and false, ISO dates; JSON strings unescaped."""
+    if cells.is_json:
+        return pa.array([_unquoted(text) for text in cells.data.to_pylist()], pa.string())
+    if pa.types.is_nested(cells.data.type):
+        return pa.nulls(len(cells.data), pa.string())
+    return cells.data.cast(pa.string())
+
+
+def _unquoted(text: str | None) -> Any:
+    return json.loads(text) if text is not None and text.startswith('"') else text

@@ -1,0 +1,85 @@
+"""Typed members → one column of JSON text, a row's messages in each. The final bytes; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from backfill import identity, spec
+from backfill.cells import Fault
+from backfill.codes import Code
+from backfill.columns import join, offsets
+from backfill.jsontext import Fixed, Parts, Typed, merged, object_of, plain
+
+if TYPE_CHECKING:
+    from backfill.jsontext import Value
+    from backfill.message import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the ids of a file's messages are made of."""
+
+    stream: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The texts of n kept rows; each is `,{message}` once a message, ready to be joined."""
+
+    texts: pa.StringArray
+    messages_per_row: int
+    too_long: Fault | None
+    """Kept rows with a message over the limit, by their place among the kept."""
+
+
+def encode(
+    drafts: list[Draft], keys: list[pa.StringArray], rows: np.ndarray, named: Named
+) -> Encoded:
+    """Write the messages of n rows. rows: their rows in the file; keys: n texts each, or none."""
+    columns: list[pa.StringArray] = []
+    longest = np.zeros(len(rows), np.int64)
+    for draft in drafts:
+        texts = _messages(draft, keys, rows, named)
+        assert not texts.null_count, "a message is null: its row would be lost"
+        longest = np.maximum(longest, np.diff(offsets(texts)) - 1)
+        columns.append(texts)
+    whole = columns[0] if len(columns) == 1 else join(*columns)
+    long = np.flatnonzero(longest > spec.LIMITS.message)
+    values: list[str | None] = [str(size) for size in longest[long].tolist()]
+    fault = Fault("", Code.MESSAGE_TOO_LONG, long, values) if len(long) else None
+    return Encoded(whole, len(drafts), fault)
+
+
+def _messages(
+    draft: Draft, keys: list[pa.StringArray], rows: np.ndarray, named: Named
+) -> pa.StringArray:
+    """Return `,{…}` for each row: members in a fixed order, the id last."""
+    members: list[tuple[str, Value]] = [("type", Fixed(f'"{draft.kind.name}"'))]
+    for name in spec.MEMBER_ORDER:
+        if name == draft.kind.body and draft.body:
+            members.append((name, object_of(draft.body)))
+        elif name in draft.members:
+            members.append((name, draft.members[name]))
+    if (mapped := draft.members.get("messageId")) is not None:
+        return _written([*members, ("messageId", mapped)], len(rows))
+    if not keys:
+        before = identity.prefix(named.stream, named.sha256, draft.index)
+        ids = Typed(identity.row_digits(rows), f'"{before}', '"')
+        return _written([*members, ("messageId", ids)], len(rows))
+    content = _written(members, len(rows), lead="") if draft.kind.is_ordered else None
+    ids = plain(identity.keyed(named.stream, draft.index, keys, content))
+    return _written([*members, ("messageId", ids)], len(rows))
+
+
+def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> pa.StringArray:
+    """Join the messages; `type` is always there, so they are parts, or the same in every row."""
+    made = object_of(members)
+    if isinstance(made, Fixed):
+        return pa.repeat(lead + made.text, count)
+    assert isinstance(made, Parts)
+    return join(*merged([lead, *made.parts]))

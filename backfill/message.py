@@ -1,0 +1,197 @@
+"""One message of the mapping + a frame → its members as typed columns. No checks of the API yet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill import spec
+from backfill.cells import Cells, Frame, texts_of
+from backfill.codes import Code
+from backfill.jsontext import Fixed, Typed, Value, fixed, text
+from backfill.mapping.check import NOW
+from backfill.mapping.document import ColumnForm, ConstForm
+from backfill.transform import Times, column, members, times, value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LABELS: Final = ("event", "name", "category")
+
+
+@dataclass
+class Draft:
+    """The members of n messages of one type, before they are checked and written."""
+
+    index: int
+    kind: spec.MessageType
+    members: dict[str, Value] = field(default_factory=dict)
+    body: list[tuple[str, Value]] = field(default_factory=list)
+    """The members of traits or properties."""
+    instants: pa.Array | None = None
+    """The timestamps as `timestamp[ms]`; None where the destination is to stamp the message."""
+    time_texts: Callable[[], pa.Array] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which column each member comes from, for the reasons."""
+
+
+def draft(message: Any, index: int, frame: Frame) -> Draft:
+    """Evaluate the members of one message."""
+    made = Draft(index, spec.TYPES[message.type])
+    for member in (*spec.MEMBER_ORDER, "category", "messageId"):
+        form = getattr(message, member, None)
+        if form is None:
+            continue
+        made.columns[member] = column_name(form) or member
+        if member in spec.IDS:
+            made.members[member] = identifier(form, frame)
+        elif member in LABELS:
+            _put_label(made, member, label(form, frame))
+        elif member == "timestamp":
+            _put_timestamp(made, form, frame)
+        elif member == made.kind.body:
+            made.body += _body(form, frame, made.kind)
+        elif (found := _free(member, form, frame)) is not None:
+            made.members[member] = found
+    return made
+
+
+def column_name(form: Any) -> str | None:
+    """Return the column that a form reads, where it reads just one."""
+    if isinstance(form, str):
+        return form
+    return form.column if isinstance(form, ColumnForm) else None
+
+
+def _free(member: str, form: Any, frame: Frame) -> Value | None:
+    return members(form, frame) if member == "context" else value(form, frame)
+
+
+def _body(forms: dict[str, Any], frame: Frame, kind: spec.MessageType) -> list[tuple[str, Value]]:
+    """Traits or properties; an object's type is text, whatever its column is."""
+    found: list[tuple[str, Value]] = []
+    for key, form in forms.items():
+        is_text = kind.name == "group" and key == "objectTypeId"
+        made = identifier(form, frame) if is_text else value(form, frame)
+        if made is not None:
+            found.append((key, made))
+    return found
+
+
+def _put_label(made: Draft, member: str, found: Value) -> None:
+    if member == "category":  # the API has it among the properties
+        made.body = [("category", found), *(pair for pair in made.body if pair[0] != "category")]
+    else:
+        made.members[member] = found
+
+
+def label(form: Any, frame: Frame) -> Value:
+    """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
+    if isinstance(form, ConstForm):
+        return fixed(str(form.const).strip())
+    found = _texts(form, frame)
+    return text(pc.utf8_trim_whitespace(found))
+
+
+def _texts(form: Any, frame: Frame) -> pa.StringArray:
+    """A column with its options, as texts: a type of the mapping first makes its own text of it."""
+    how = ColumnForm(column=form) if isinstance(form, str) else form
+    if how.model_fields_set - {"column"}:
+        made = column(how, frame)
+        assert isinstance(made, Typed)
+        return made.data
+    return texts_of(frame.cells(how.column))
+
+
+def identifier(form: Any, frame: Frame) -> Value:
+    """Evaluate an id. Text for ever: digits stay as they are, floats fail, blank is null."""
+    if isinstance(form, ConstForm):
+        return fixed(str(form.const))
+    how = ColumnForm(column=form) if isinstance(form, str) else form
+    if how.type in {"integer", "text"} or how.map is not None or how.default is not None:
+        made = column(how, frame)
+        assert isinstance(made, Typed)
+        return _no_empty(made.data)
+    cells = frame.cells(how.column)
+    if how.model_fields_set - {"column"}:
+        column(how, frame)  # its checks
+    return _no_empty(id_texts(how.column, cells, frame))
+
+
+def id_texts(name: str, cells: Cells, frame: Frame) -> pa.StringArray:
+    """The texts of an id or key column; values that cannot be ids fail."""
+    kind = cells.data.type
+    texts = texts_of(cells)
+    if cells.is_json:
+        return _json_ids(name, cells, texts, frame)
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return texts
+    if pa.types.is_decimal(kind) and kind.scale <= 0:
+        return texts
+    is_float = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    present = cells.data.is_valid().to_numpy(zero_copy_only=False)
+    frame.fail(name, Code.ID_FLOAT if is_float else Code.ID_TYPE, present, texts)
+    return pa.nulls(len(texts), pa.string())
+
+
+def _json_ids(name: str, cells: Cells, texts: pa.StringArray, frame: Frame) -> pa.StringArray:
+    """Mixed values of JSON lines: texts and integers are ids, each judged by its own digits."""
+    is_text = pc.starts_with(cells.data, '"')
+    is_integer = pc.match_substring_regex(cells.data, r"^-?[0-9]+$")
+    is_number = pc.match_substring_regex(cells.data, r"^-?[0-9]")
+    good = pc.fill_null(pc.or_(is_text, is_integer), True)
+    floats = pc.fill_null(pc.and_(is_number, pc.invert(good)), False)
+    others = pc.and_(pc.invert(good), pc.invert(floats))
+    frame.fail(name, Code.ID_FLOAT, floats.to_numpy(zero_copy_only=False), texts)
+    frame.fail(name, Code.ID_TYPE, others.to_numpy(zero_copy_only=False), texts)
+    return pc.if_else(good, texts, pa.scalar(None, pa.string()))
+
+
+def _no_empty(data: pa.StringArray) -> Typed:
+    """An empty text is no id."""
+    empty = pc.equal(pc.binary_length(data), 0)
+    if pc.any(empty).as_py():
+        data = pc.if_else(empty, pa.scalar(None, pa.string()), data)
+    return text(data)
+
+
+def _put_timestamp(made: Draft, form: Any, frame: Frame) -> None:
+    if form == NOW:
+        return
+    if isinstance(form, ConstForm):
+        constant = Cells(pa.repeat(str(form.const), frame.count))
+        found = times(ColumnForm(column="timestamp"), constant, frame)
+    else:
+        how = ColumnForm(column=form) if isinstance(form, str) else form
+        found = _filled(how, frame)
+    made.members["timestamp"] = found.typed
+    made.instants = found.instants
+    made.time_texts = found.texts
+
+
+def _filled(how: ColumnForm, frame: Frame) -> Times:
+    cells = frame.cells(how.column)
+    if how.default is not None and cells.data.null_count:
+        texts = pc.fill_null(texts_of(cells), str(how.default))
+        cells = Cells(texts)
+    return times(how, cells, frame)
+
+
+def texts_of_value(found: Value, count: int) -> pa.StringArray:
+    """An id or label as n texts."""
+    if isinstance(found, Fixed):
+        return pa.repeat(json.loads(found.text), count)
+    assert isinstance(found, Typed)
+    return found.data
+
+
+def instants_of(instants: pa.Array) -> np.ndarray:
+    """Milliseconds since 1970, the smallest int64 where blank."""
+    filled = pc.fill_null(instants.cast(pa.int64()), np.iinfo(np.int64).min)
+    found: np.ndarray = filled.to_numpy(zero_copy_only=False)
+    return found

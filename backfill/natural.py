@@ -1,0 +1,110 @@
+"""Typed columns → JSON as their types say, without any word of the mapping. No I/O.
+
+| Arrow | JSON |
+| --- | --- |
+| string, UUID, binary that is UTF-8 | string |
+| bool, integers, decimals | true/false, digits, exact digits |
+| floats | shortest digits that read back the same; NaN and infinities fail their row |
+| date, time | `2020-01-02`, `10:20:30.000000` |
+| timestamp with a zone (nested too) | `2020-01-02T10:20:30.000Z`; without one it fails its row |
+| list, struct, map | array, object, object; blank members and items are left out |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill import timestamp
+from backfill.cells import Cells, Frame, UnsupportedTypeError, texts_of
+from backfill.codes import Code
+from backfill.columns import mask, nulled
+from backfill.jsontext import Fixed, Typed, array_of, map_of, object_of, plain, raw, text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def typed(column: str, cells: Cells, frame: Frame) -> Typed:
+    """Write a column as its type says. Raises UnsupportedTypeError where JSON has no form."""
+    data = cells.data
+    if cells.is_json:
+        return raw(data)
+    if pa.types.is_nested(data.type):
+        return _nested(column, data, frame)
+    if pa.types.is_floating(data.type):
+        return _floats(column, data, frame)
+    if pa.types.is_timestamp(data.type):
+        return _times(column, cells, frame)
+    for kinds, write in SIMPLE:
+        if any(is_kind(data.type) for is_kind in kinds):
+            return write(data.cast(pa.string()))
+    raise UnsupportedTypeError(str(data.type))
+
+
+SIMPLE: Final = (
+    ((pa.types.is_string, pa.types.is_null), text),
+    ((pa.types.is_boolean, pa.types.is_integer, pa.types.is_decimal), raw),
+    ((pa.types.is_date, pa.types.is_time), plain),
+)
+
+
+def _times(column: str, cells: Cells, frame: Frame) -> Typed:
+    found = timestamp.read(cells.data, ["iso8601"], timezone=None, ambiguous="reject")
+    for code, at in found.failed:
+        frame.fail(column, code, at, texts_of(cells))
+    return timestamp.iso(found.data)
+
+
+def _floats(column: str, data: pa.Array, frame: Frame) -> Typed:
+    endless = mask(pc.invert(pc.is_finite(data)))
+    if endless.any():
+        frame.fail(column, Code.NUMBER_NOT_FINITE, endless, data.cast(pa.string()))
+        data = nulled(data, endless)
+    return raw(data.cast(pa.string()))
+
+
+def whole_floats(data: pa.Array, texts: pa.StringArray) -> pa.StringArray:
+    """Return integral floats as digits (`1e+16` has none), others as they were."""
+    whole = pc.and_(pc.is_finite(data), pc.equal(data, pc.floor(data)))
+    small = pc.and_(whole, pc.less(pc.abs(data), 2.0**63))
+    digits = pc.if_else(small, data, pa.scalar(None, data.type)).cast(pa.int64(), safe=False)
+    return pc.coalesce(digits.cast(pa.string()), texts)
+
+
+def _nested(column: str, data: pa.Array, frame: Frame) -> Typed:
+    if pa.types.is_struct(data.type):
+        return _struct(column, data, frame)
+    if pa.types.is_map(data.type):
+        parents = parents_of(data.cast(pa.list_(data.type.field(0))))
+        keys, items = data.keys, data.items
+        inner = frame.within(parents)
+        names = texts_of(inner.canonical(keys, data.type.key_field, column))
+        made = typed(column, inner.canonical(items, data.type.item_field, column), inner)
+        return map_of(names, made, parents, len(data))
+    if pa.types.is_list(data.type):
+        parents = parents_of(data)
+        items = data.flatten()
+        inner = frame.within(parents)
+        made = typed(column, inner.canonical(items, data.type.value_field, column), inner)
+        return array_of(made, parents, len(data))
+    raise UnsupportedTypeError(str(data.type))
+
+
+def _struct(column: str, data: pa.StructArray, frame: Frame) -> Typed:
+    members = []
+    for about, array in zip(data.type, data.flatten(), strict=True):
+        cells = frame.canonical(array, about, column)
+        members.append((about.name, typed(f"{column}.{about.name}", cells, frame)))
+    whole = object_of(members)
+    if isinstance(whole, Fixed):  # a struct without fields
+        return raw(pa.nulls(len(data), pa.string()))
+    return raw(whole.json())
+
+
+def parents_of(lists: pa.Array) -> np.ndarray:
+    """Return the row of each item of a list column."""
+    found: np.ndarray = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    return found

@@ -1,0 +1,134 @@
+"""Rows → encoded messages: source, transform, validate and encode as one generator. No network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from backfill import identity
+from backfill.batch import Encodings
+from backfill.cells import Fault, Frame, frame_of
+from backfill.codes import Code
+from backfill.encode import Named, encode
+from backfill.message import Draft, draft, identifier, texts_of_value
+from backfill.source import Span, open_file
+from backfill.validate import Checked, table_of, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backfill.plan import Job, Shard
+    from backfill.source import Reader
+    from backfill.watermark import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A reader and what the rows of its file are called to a person."""
+
+    reader: Reader
+    file: str
+
+    def person_row(self, row: int) -> int:
+        """Return the row as a spreadsheet counts."""
+        return row + self.reader.first_row
+
+
+def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
+    """Yield the rows [start, stop) of a file."""
+    for span in read.reader.spans(start):
+        if stop is not None and span.stop > stop:
+            if span.start < stop:
+                yield span.head(stop - span.start)
+            return
+        yield span
+
+
+def open_shard(job: Job, shard: Shard) -> Read:
+    """Open the file of a shard."""
+    return Read(open_file(shard.file, job.mapping.document.source), shard.file.path)
+
+
+def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
+    """Turn one span into texts and rejects; rows that are settled are left out."""
+    document = job.mapping.document
+    frame = frame_of(span, sorted(job.mapping.columns), document.source.blank)
+    drafts = [draft(message, index, frame) for index, message in enumerate(document.messages)]
+    lane = _lane(job, drafts, frame)
+    keys = [_key(name, frame) for name in document.key]
+    checked = validate(drafts, frame, job.rules, start=span.start)
+    if span.broken:
+        checked = _broken(span, checked)
+    settled = mark.is_settled(span.start, frame.count, lane)
+    if settled.any():
+        checked = _without(checked, settled, span.start)
+    keep = checked.keep
+    if not keep.all():
+        kept = pa.array(keep)
+        drafts = [_filtered(one, kept) for one in drafts]
+        keys = [key.filter(kept) for key in keys]
+    rows = np.flatnonzero(keep) + span.start
+    made = encode(drafts, keys, rows, Named(job.mapping.name, shard.file.sha256))
+    texts, rejects = made.texts, checked.rejects
+    if made.too_long is not None:
+        fits = np.ones(len(rows), bool)
+        fits[made.too_long.rows] = False
+        at = rows[made.too_long.rows] - span.start
+        late = Fault("", Code.MESSAGE_TOO_LONG, at, made.too_long.values)
+        rejects = pa.concat_tables([rejects, table_of([late], span.start)]).sort_by("row")
+        rows, texts = rows[fits], texts.filter(pa.array(fits))
+    times = [column[rows - span.start] for column in checked.times]
+    return Encodings(span, lane, rows, texts, times, rejects, checked.held)
+
+
+def _lane(job: Job, drafts: list[Draft], frame: Frame) -> np.ndarray | None:
+    """Every row has a lane, also one that is rejected: it must not depend on clock or rules."""
+    if job.lane_member is None:
+        return None
+    index, member = job.lane_member
+    found = drafts[index].members[member]
+    return identity.lanes(texts_of_value(found, frame.count), job.lanes)
+
+
+def _key(name: str, frame: Frame) -> pa.StringArray:
+    """A part of the key as text, by the rules of ids."""
+    texts = texts_of_value(identifier(name, frame), frame.count)
+    blank = ~texts.is_valid().to_numpy(zero_copy_only=False)
+    for fault in frame.faults:
+        if fault.column == name:
+            blank[fault.rows] = False
+    frame.fail(name, Code.KEY_BLANK, blank, None)
+    return texts
+
+
+def _broken(span: Span, checked: Checked) -> Checked:
+    """A row that could not be split into cells has one reason; what its nulls caused is none."""
+    at = np.array(sorted(span.broken))
+    mask = np.zeros(len(checked.keep), bool)
+    mask[at] = True
+    rest = _without(checked, mask, span.start)
+    faults = [Fault("", span.broken[n].code, np.array([n]), [span.broken[n].reason]) for n in at]
+    told = table_of(faults, span.start)
+    rejects = pa.concat_tables([rest.rejects, told]).sort_by("row")
+    return Checked(rest.keep, rejects, rest.held, rest.times)
+
+
+def _without(checked: Checked, settled: np.ndarray, start: int) -> Checked:
+    """Leave rows out: they are neither sent nor told."""
+    rejects, held = (
+        table.filter(pa.array(~settled[table["row"].to_numpy() - start]))
+        for table in (checked.rejects, checked.held)
+    )
+    return Checked(checked.keep & ~settled, rejects, held, checked.times)
+
+
+def _filtered(one: Draft, keep: pa.BooleanArray) -> Draft:
+    return Draft(
+        one.index,
+        one.kind,
+        {name: found.filter(keep) for name, found in one.members.items()},
+        [(name, found.filter(keep)) for name, found in one.body],
+    )

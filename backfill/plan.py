@@ -1,0 +1,188 @@
+"""Mapping + sources + settings → `Plan`: what will be done, before the first row is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from backfill import spec
+from backfill.cells import UnsupportedTypeError, frame_of
+from backfill.errors import Lint, MappingError, Place
+from backfill.mapping.check import forms_of
+from backfill.mapping.document import ColumnForm, ConstForm, EachForm
+from backfill.mapping.words import nearest
+from backfill.message import draft
+from backfill.source import Span, find_files, hashed, open_file
+from backfill.validate import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backfill.batch import Limits
+    from backfill.mapping import Mapping
+    from backfill.mapping.document import Guards
+    from backfill.source import Reader, SourceFile
+
+LANES_MAX = 16
+LANE_BYTES = 1 << 20
+"""A stream has a lane more for each of these, so that small ones go in few requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A place: one file of the source, and which of the files it is."""
+
+    index: int
+    file: SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all shards share."""
+
+    mapping: Mapping
+    rules: Rules
+    is_ordered: bool
+    lanes: int
+    limits: Limits
+
+    @property
+    def lane_member(self) -> tuple[int, str] | None:
+        """The message and member whose id tells the lane; None where there is one lane."""
+        if self.lanes == 1:
+            return None
+        found = _lane_members(self.mapping)
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One stream, ready to run."""
+
+    job: Job
+    shards: tuple[Shard, ...]
+
+    def hashed(self, known: dict[tuple[str, int, int], str]) -> Plan:
+        """Return the plan with the sha256 of every file.
+
+        known: hashes by path, size and time of change; a file that matches is not read again.
+        """
+        shards = []
+        for shard in self.shards:
+            file = shard.file
+            digest = known.get((file.path, file.size_bytes, file.modified_ns))
+            found = replace(file, sha256=digest) if digest else hashed(file)
+            shards.append(replace(shard, file=found))
+        return replace(self, shards=tuple(shards))
+
+    def judged_at(self, now_ms: int, lanes: int | None = None) -> Plan:
+        """Return the plan with the clock (and lanes) of the run that it goes on with."""
+        rules = replace(self.job.rules, now_ms=now_ms)
+        return replace(self, job=replace(self.job, rules=rules, lanes=lanes or self.job.lanes))
+
+
+def make_plan(
+    mapping: Mapping, *, sources: Sequence[str], guards: Guards, limits: Limits, now_ms: int
+) -> Plan:
+    """Find and open the files, and check that the mapping fits them. Reads headers only.
+
+    Raises UsageError, SourceError or MappingError with every fault of the mapping against them.
+    """
+    how = mapping.document.source
+    base = Path() if sources else Path(mapping.path).parent
+    files = find_files(list(sources) or how.path, base, how.format)
+    for file in files:
+        check_fit(mapping, open_file(file, how), file.path)
+    is_ordered = any(spec.TYPES[m.type].is_ordered for m in mapping.document.messages)
+    job = Job(
+        mapping=mapping,
+        rules=Rules.of(guards, now_ms),
+        is_ordered=is_ordered,
+        lanes=_lanes(mapping, files) if is_ordered else 1,
+        limits=limits,
+    )
+    return Plan(job, tuple(Shard(at, file) for at, file in enumerate(files)))
+
+
+def _lane_members(mapping: Mapping) -> list[tuple[int, str]]:
+    """Return (message, member) of the id that orders each ordered message, one for each id."""
+    found: dict[str, tuple[int, str]] = {}
+    for index, message in enumerate(mapping.document.messages):
+        kind = spec.TYPES[message.type]
+        if kind.is_ordered:
+            wanted = (*kind.required, *kind.any_of)
+            member = next((m for m in wanted if getattr(message, m) is not None), wanted[0])
+            found.setdefault(repr(getattr(message, member)), (index, member))
+    return list(found.values())
+
+
+def _lanes(mapping: Mapping, files: list[SourceFile]) -> int:
+    """Several ids that each want their order leave one lane: no id could jump ahead."""
+    if len(_lane_members(mapping)) > 1:
+        return 1
+    size = sum(f.size_bytes * (1 if f.format == "csv" and not f.packing else 4) for f in files)
+    return max(1, min(LANES_MAX, size // LANE_BYTES))
+
+
+def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
+    """Raise MappingError with every column that is missing or of a type that cannot be sent."""
+    if reader.has_all_columns and reader.columns:
+        mapping.check_columns(reader.columns, where)
+    if reader.schema is None:
+        return
+    lints = list(_each_lints(mapping, reader.schema))
+    empty = Span(0, pa.RecordBatch.from_pylist([], schema=reader.schema))
+    try:
+        frame = frame_of(empty, sorted(mapping.columns), mapping.document.source.blank)
+        for index, message in enumerate(mapping.document.messages):
+            draft(message, index, frame)
+    except UnsupportedTypeError as fault:
+        places = dict(mapping.column_places)
+        names = [f.name for f in reader.schema if f.name in places and str(fault) in str(f.type)]
+        name = names[0] if names else "?"
+        what = f"column '{name}' has the type {fault}, which has no form in JSON"
+        place = places.get(name, Place(mapping.path, 1, 1))
+        lints.append(Lint(place, "column-type", what, "cast it where it comes from"))
+    if lints:
+        raise MappingError(lints)
+
+
+def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
+    lints = []
+    places = dict(mapping.column_places)
+    for message in mapping.document.messages:
+        for _, form in forms_of(message, ()):
+            if not isinstance(form, EachForm):
+                continue
+            kind = schema.field(form.each).type
+            is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+            if not is_list or not pa.types.is_struct(kind.value_type):
+                kind = "text" if pa.types.is_binary(kind) else kind
+                what = f"each: '{form.each}' is {kind}, not a list of structs"
+                fix = "use {json: …} for JSON text, or the column as it is"
+                lints.append(Lint(places[form.each], "column-type", what, fix))
+                continue
+            fields = [field.name for field in kind.value_type]
+            for name in _inner_columns(form.as_):
+                if name not in fields:
+                    what = f"the items of '{form.each}' have no field '{name}'"
+                    fix = nearest(name, fields)
+                    lints.append(Lint(places[form.each], "unknown-column", what, fix))
+    return lints
+
+
+def _inner_columns(form: Any) -> list[str]:
+    """Every field that stands inside `each … as`."""
+    if isinstance(form, str):
+        return [form]
+    if isinstance(form, dict):
+        return [name for inner in form.values() for name in _inner_columns(inner)]
+    if isinstance(form, ColumnForm):
+        return [form.column]
+    if form is None or isinstance(form, ConstForm):
+        return []
+    parts = [getattr(form, name, None) for name in ("object", "each", "json_")]
+    return [n for part in parts if part is not None for n in _inner_columns(part)]

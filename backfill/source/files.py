@@ -1,0 +1,137 @@
+"""Paths → the files of a source, in order, with what identifies them. Reads no rows."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import hashlib
+import lzma
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from backfill.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMATS: Final = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source: where it is, how to read it, and how to know it again."""
+
+    path: str
+    format: str
+    size_bytes: int
+    modified_ns: int
+    sha256: str = ""
+
+    @property
+    def packing(self) -> str | None:
+        """The compression, by the ending."""
+        return PACKED.get(Path(self.path).suffix.lower())
+
+
+def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> list[SourceFile]:
+    """Return the files of a list in the order written; those of a folder or glob by name.
+
+    Raises UsageError for a path that is missing, and for a folder or glob with nothing in it.
+    """
+    found: list[Path] = []
+    for path in paths:
+        full = base / Path(path).expanduser()
+        if full.is_dir():
+            found += _in_folder(full, file_format)
+        elif full.exists():
+            found.append(full)
+        elif glob.has_magic(path):
+            found += _matching(full)
+        else:
+            raise UsageError("there is no such file", where=full, fix="correct the path")
+    files = [_described(path, file_format) for path in found]
+    if len({file.format for file in files}) > 1:
+        fix = "use one format a mapping, or say format: and name the files"
+        raise UsageError("the source mixes formats", where=", ".join(paths), fix=fix)
+    return files
+
+
+def _in_folder(folder: Path, file_format: str | None) -> list[Path]:
+    files = sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and p.name[0] not in "._" and (file_format or format_of(p))
+    )
+    if not files:
+        fix = "put CSV, Parquet or JSON lines files there, or name another folder"
+        raise UsageError("there is no data file in this folder", where=folder, fix=fix)
+    return files
+
+
+def _matching(pattern: Path) -> list[Path]:
+    files = sorted(Path(p) for p in glob.glob(str(pattern), recursive=True) if Path(p).is_file())  # noqa: PTH207  an absolute pattern
+    if not files:
+        fix = "correct the pattern, or wait for the files"
+        raise UsageError("no file matches", where=pattern, fix=fix)
+    return files
+
+
+def format_of(path: Path) -> str | None:
+    """Return the format by the ending before .gz and its kind; None where it tells nothing."""
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def _described(path: Path, file_format: str | None) -> SourceFile:
+    known = file_format or format_of(path)
+    if known is None:
+        fix = "say source: {format: csv | parquet | jsonl}"
+        raise UsageError("the ending does not tell the format", where=path, fix=fix)
+    try:
+        stat = path.stat()
+        with path.open("rb"):
+            pass
+    except OSError as fault:
+        what = f"cannot be read: {fault.strerror}"
+        raise UsageError(what, where=path, fix="check its permissions") from None
+    return SourceFile(str(path), known, stat.st_size, stat.st_mtime_ns)
+
+
+def hashed(file: SourceFile) -> SourceFile:
+    """Return the file with the sha256 of its bytes as stored: what identifies its content."""
+    try:
+        with Path(file.path).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as fault:
+        raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+    return SourceFile(file.path, file.format, file.size_bytes, file.modified_ns, digest)
+
+
+def open_stream(file: SourceFile) -> Any:
+    """Open a file for reading bytes from its begin, unpacked as its ending says."""
+    match file.packing:
+        case None:
+            return pa.OSFile(file.path)
+        case "gzip":
+            return gzip.open(file.path)
+        case "bz2":
+            return bz2.open(file.path)
+        case "xz":
+            return lzma.open(file.path)
+        case packing:
+            return pa.CompressedInputStream(pa.OSFile(file.path), packing)

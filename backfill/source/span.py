@@ -1,0 +1,71 @@
+"""The form in which rows travel: a record batch and where it stands. No reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from backfill.codes import Code
+
+JSON_KIND: Final = {b"backfill": b"json"}
+"""Metadata of a text field whose values are JSON texts already (numbers digit by digit)."""
+
+LINE: Final = "\0line"
+"""The hidden column that keeps a JSON line as it was read, for the rejects file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that could not be split into cells. It rides in its record batch as a row of nulls."""
+
+    code: Code
+    reason: str
+    cells: tuple[bytes, ...]
+    """What could be made of it, in the order of the columns; as many as there are columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows [start, start + batch.num_rows) of one file."""
+
+    start: int
+    batch: pa.RecordBatch
+    broken: dict[int, Broken] = field(default_factory=dict)
+    """By the row's offset in the batch."""
+
+    @property
+    def stop(self) -> int:
+        """The first row after these."""
+        return self.start + int(self.batch.num_rows)
+
+    def tail(self, offset: int) -> Span:
+        """Return the rows from this offset on."""
+        broken = {at - offset: row for at, row in self.broken.items() if at >= offset}
+        return Span(self.start + offset, self.batch.slice(offset), broken)
+
+    def head(self, count: int) -> Span:
+        """Return the first rows."""
+        broken = {at: row for at, row in self.broken.items() if at < count}
+        return Span(self.start, self.batch.slice(0, count), broken)
+
+
+class Reader(Protocol):
+    """One open file of a source."""
+
+    columns: list[str]
+    """The names of the columns, in order."""
+    has_all_columns: bool
+    """Whether `columns` is certain; JSON lines may bring new keys later."""
+    schema: Any
+    """The Arrow schema where the types are known before the first row, else None."""
+    first_row: int
+    """The number of row 0 as a person counts: a CSV's header is row 1."""
+
+    def spans(self, start: int) -> Iterator[Span]:
+        """Yield the rows from `start` on, tiling the file in order. Raises SourceError."""
+        ...

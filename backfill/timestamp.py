@@ -1,0 +1,300 @@
+"""Any time column → UTC instants in milliseconds. What cannot be read is a mask; no guesses.
+
+Instants are `timestamp[ms]` without a zone and mean UTC. Finer digits are cut, never rounded up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill.codes import Code
+from backfill.columns import mask, nulled, valid
+from backfill.jsontext import Typed, plain, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+MS: Final = pa.timestamp("ms")
+UTC_MS: Final = pa.timestamp("ms", "UTC")
+ISO: Final = (
+    r"^(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,3})?)?)[0-9]*)?"
+    r" ?(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?$"
+)
+EPOCH: Final = r"^(?P<whole>-?[0-9]{1,18})(?:\.(?P<part>[0-9]+))?$"
+PER_MS: Final = {"unix_s": (1000, 1), "unix_ms": (1, 1), "unix_us": (1, 1000)}
+SIMPLE: Final = {  # what Arrow's strptime reads as Python's does, and the shape it must have
+    "%Y": "[0-9]{4}",
+    "%m": "[0-9]{1,2}",
+    "%d": "[0-9]{1,2}",
+    "%H": "[0-9]{1,2}",
+    "%M": "[0-9]{1,2}",
+    "%S": "[0-9]{1,2}",
+}
+OLDEST: Final = pa.scalar(-62_135_596_800_000, pa.int64())  # 0001-01-01
+NEWEST: Final = pa.scalar(253_402_300_799_999, pa.int64())  # 9999-12-31
+
+
+@dataclass
+class Instants:
+    """What could be read of n values, and what failed with which code."""
+
+    data: pa.Array
+    failed: list[tuple[Code, np.ndarray]] = field(default_factory=list)
+
+    def fail(self, code: Code, at: np.ndarray) -> None:
+        """Take these rows out."""
+        if at.any():
+            self.failed.append((code, at))
+            self.data = nulled(self.data, at)
+
+
+def read(
+    data: pa.Array, formats: Sequence[str], *, timezone: str | None, ambiguous: str
+) -> Instants:
+    """Read a column of texts, numbers, dates or timestamps.
+
+    formats: tried in order. timezone: for times without a zone; without it such a time fails.
+    ambiguous: reject | earliest | latest, for the hour that happens twice in autumn.
+    """
+    place = partial(_localized, timezone=timezone, ambiguous=ambiguous)
+    if pa.types.is_timestamp(data.type):
+        found = Instants(_floored(data))
+        return found if data.type.tz else place(found.data)
+    if pa.types.is_date(data.type):
+        return place(data.cast(pa.timestamp("s")).cast(MS))
+    if not pa.types.is_string(data.type):
+        if not (pa.types.is_integer(data.type) or pa.types.is_floating(data.type)):
+            return _none(data)
+        data = data.cast(pa.string())
+    found = _read_text(data, formats[0], place)
+    for pattern in formats[1:]:
+        if not found.failed:
+            break
+        found = _second_try(found, _read_text(data, pattern, place))
+    return found
+
+
+def iso(instants: pa.Array) -> Typed:
+    """Write `2022-01-01T00:00:56.000Z`."""
+    return plain(pc.binary_replace_slice(instants.cast(pa.string()), 10, 11, "T"), "Z")
+
+
+def unix(instants: pa.Array) -> Typed:
+    """Write whole seconds since 1970; parts of a second are cut."""
+    seconds = pc.floor_temporal(instants, unit="second").cast(pa.int64())
+    return raw(pc.divide(seconds, 1000).cast(pa.string()))
+
+
+def dates(instants: pa.Array) -> Typed:
+    """Write `2022-01-01`."""
+    return plain(instants.cast(pa.date32()).cast(pa.string()))
+
+
+def _none(data: pa.Array) -> Instants:
+    found = Instants(pa.nulls(len(data), MS))
+    found.fail(Code.TIME_UNREADABLE, valid(data))
+    return found
+
+
+def _second_try(first: Instants, second: Instants) -> Instants:
+    """Keep what the first format read; where it failed, the second one's word counts."""
+    merged = Instants(pc.coalesce(first.data, second.data))
+    missed = np.logical_or.reduce([at for _, at in first.failed])
+    for code, at in second.failed:
+        if (still := at & missed).any():
+            merged.failed.append((code, still))
+    return merged
+
+
+def _read_text(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Instants]) -> Instants:
+    if pattern == "iso8601":
+        return _read_iso(texts, place)
+    if pattern in PER_MS:
+        return _read_epoch(texts, *PER_MS[pattern])
+    return _read_pattern(texts, pattern, place)
+
+
+def _read_iso(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> Instants:
+    try:
+        return _in_range(Instants(texts.cast(UTC_MS).cast(MS)))
+    except pa.ArrowInvalid:  # some are naive, or finer than milliseconds, or no times
+        pass
+    try:
+        return _in_range(place(texts.cast(MS)))
+    except pa.ArrowInvalid:
+        return _in_range(_read_iso_apart(pc.utf8_trim_whitespace(texts), place))
+
+
+def _read_iso_apart(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> Instants:
+    """Read the wall time and the zone apart, so that one column may hold all the forms."""
+    parts = pc.extract_regex(texts, ISO)
+    day, clock, zone = parts.flatten()
+    clock = pc.replace_substring(pc.if_else(_blank(clock), pa.scalar("00:00"), clock), ",", ".")
+    wall = pc.binary_join_element_wise(day, clock, "T")
+    walls, unreadable = _walls(wall)
+    unreadable |= valid(texts) & ~valid(parts)
+    is_naive = mask(_blank(zone)) & valid(walls)
+    shifted = pc.subtract(walls, _offsets(zone))
+    if not is_naive.any():
+        found = Instants(shifted)
+    else:
+        found = place(pc.if_else(pa.array(is_naive), walls, pa.scalar(None, MS)))
+        found.data = pc.if_else(pa.array(is_naive), found.data, shifted)
+    found.fail(Code.TIME_UNREADABLE, unreadable)
+    return found
+
+
+def _walls(texts: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Cast well-formed wall times; the days that no calendar has are found one by one."""
+    try:
+        return texts.cast(MS), np.zeros(len(texts), bool)
+    except pa.ArrowInvalid:
+        bad = np.array([not _is_castable(text) for text in texts.to_pylist()])
+        return nulled(texts, bad).cast(MS), bad
+
+
+def _is_castable(text: str | None) -> bool:
+    try:
+        pa.scalar(text, pa.string()).cast(MS)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _offsets(zone: pa.Array) -> pa.Array:
+    """`+05:30` → that duration; Z and blank → none."""
+    digits = pc.replace_substring(pc.fill_null(zone, "Z"), ":", "")
+    digits = pc.if_else(pc.match_substring_regex(digits, "^[+-]"), digits, pa.scalar("+0000"))
+    digits = pc.utf8_rpad(digits, 5, "0")
+    hours = pc.utf8_slice_codeunits(digits, 1, 3).cast(pa.int64())
+    minutes = pc.add(pc.multiply(hours, 60), pc.utf8_slice_codeunits(digits, 3, 5).cast(pa.int64()))
+    sign = pc.if_else(pc.starts_with(digits, "-"), pa.scalar(-60_000), pa.scalar(60_000))
+    return pc.multiply(minutes, sign).cast(pa.duration("ms"))
+
+
+def _read_epoch(texts: pa.Array, times: int, over: int) -> Instants:
+    texts = pc.utf8_trim_whitespace(texts)
+    parts = pc.extract_regex(texts, EPOCH)
+    whole, part = parts.flatten()
+    found = Instants(pa.nulls(len(texts), MS))
+    try:
+        value = pc.multiply_checked(whole.cast(pa.int64()), times)
+    except pa.ArrowInvalid:  # far beyond any year
+        far = mask(pc.greater(pc.utf8_length(whole), 13))
+        found.fail(Code.TIME_UNREADABLE, far)
+        value = pc.multiply(pc.if_else(pa.array(far), None, whole).cast(pa.int64()), times)
+    if times > 1:  # the thousandths of a second
+        digits = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.fill_null(part, ""), 3, "0"), 0, 3)
+        small = digits.cast(pa.int64())
+        value = pc.if_else(
+            pc.starts_with(whole, "-"), pc.subtract(value, small), pc.add(value, small)
+        )
+    found.data = _floored(value.cast(pa.timestamp("us"))) if over > 1 else value.cast(MS)
+    found.fail(Code.TIME_UNREADABLE, valid(texts) & ~valid(parts))
+    return _in_range(found)
+
+
+def _read_pattern(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Instants]) -> Instants:
+    texts = pc.utf8_trim_whitespace(texts)
+    if (shape := _shape(pattern)) is not None:
+        shaped = pc.if_else(pc.match_substring_regex(texts, shape), texts, None)
+        walls = pc.strptime(shaped, format=pattern, unit="s", error_is_null=True).cast(MS)
+        walls = pc.if_else(_is_real_day(walls, shaped, pattern), walls, pa.scalar(None, MS))
+        has_zone = False
+    else:
+        walls, has_zone = _read_by_pandas(texts, pattern)
+    unreadable = valid(texts) & ~valid(walls)
+    found = Instants(walls) if has_zone else place(walls)
+    found.fail(Code.TIME_UNREADABLE, unreadable)
+    return _in_range(found)
+
+
+def _shape(pattern: str) -> str | None:
+    """Return the shape of a pattern that Arrow reads faithfully, else None."""
+    parts = re.split(r"(%.)", pattern)
+    if any(part.startswith("%") and part not in SIMPLE for part in parts) or "%Y" not in parts:
+        return None
+    return "^" + "".join(SIMPLE.get(part, re.escape(part)) for part in parts) + "$"
+
+
+def _is_real_day(walls: pa.Array, texts: pa.Array, pattern: str) -> pa.Array:
+    """Arrow's strptime turns 30 February into 1 March: the day must be the one that was written."""
+    if "%d" not in pattern:
+        return walls.is_valid()
+    return pc.equal(pc.day(walls), _day_written(texts, pattern))
+
+
+def _day_written(texts: pa.Array, pattern: str) -> pa.Array:
+    parts = re.split(r"(%.)", pattern)
+    shape = "".join(
+        f"(?P<day>{SIMPLE[part]})" if part == "%d" else SIMPLE.get(part, re.escape(part))
+        for part in parts
+    )
+    return pc.extract_regex(texts, f"^{shape}$").flatten()[0].cast(pa.int64())
+
+
+def _read_by_pandas(texts: pa.Array, pattern: str) -> tuple[pa.Array, bool]:
+    """Month names, fractions, %z and the like: pandas reads strptime patterns as Python does."""
+    import pandas as pd  # noqa: PLC0415  only for the formats that Arrow cannot read
+
+    has_zone = "%z" in pattern or "%Z" in pattern
+    series: Any = texts.to_pandas().astype(object)
+    found = pd.to_datetime(series, format=pattern, errors="coerce", utc=has_zone)
+    walls = pa.Array.from_pandas(found)
+    if not pa.types.is_timestamp(walls.type):
+        walls = pa.nulls(len(texts), MS)
+    return _floored(walls), has_zone
+
+
+def _localized(walls: pa.Array, *, timezone: str | None, ambiguous: str) -> Instants:
+    """Wall times → instants, by the rules of a zone."""
+    if timezone is None:
+        found = Instants(walls)
+        found.fail(Code.TIME_NAIVE, valid(walls))
+        return found
+    if timezone == "UTC":
+        return Instants(walls)
+    try:
+        return Instants(pc.assume_timezone(walls, timezone).cast(UTC_MS).cast(MS))
+    except pa.ArrowInvalid:  # a clock change is among them
+        pass
+    first, last = (
+        pc.assume_timezone(walls, timezone, ambiguous=side, nonexistent=side)
+        for side in ("earliest", "latest")
+    )
+    differs = mask(pc.not_equal(first, last))
+    skipped = differs & mask(pc.not_equal(pc.local_timestamp(first), walls))
+    found = Instants((last if ambiguous == "latest" else first).cast(UTC_MS).cast(MS))
+    found.fail(Code.TIME_SKIPPED, skipped)
+    if ambiguous == "reject":
+        found.fail(Code.TIME_AMBIGUOUS, differs & ~skipped)
+    return found
+
+
+def _floored(data: pa.Array) -> pa.Array:
+    """Timestamps of any unit and zone → instants (or wall times) in whole milliseconds."""
+    naive = data.cast(pa.timestamp(data.type.unit))
+    if data.type.unit in {"us", "ns"}:
+        naive = pc.floor_temporal(naive, unit="millisecond")
+    return naive.cast(MS)
+
+
+def _in_range(found: Instants) -> Instants:
+    """Years 1 to 9999: what four digits can say."""
+    value = found.data.cast(pa.int64())
+    far = pc.or_(pc.less(value, OLDEST), pc.greater(value, NEWEST))
+    if pc.any(far).as_py():
+        found.fail(Code.TIME_UNREADABLE, mask(far))
+    return found
+
+
+def _blank(texts: pa.Array) -> pa.Array:
+    return pc.equal(pc.fill_null(texts, ""), "")
