@@ -1,0 +1,61 @@
+"""The command line: one verb a file, each loaded only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from backfill import spec
+from backfill.cli.outcome import guarded
+
+VERBS: Final = {
+    "check": "Every fault of a mapping, then every row: what would be sent, what rejected.",
+    "ping": "Is the key good, and is this its region?",
+    "preview": "The exact messages of some rows, beside the row.",
+    "run": "Check as it goes, send, checkpoint, report; the same command again resumes.",
+    "sandbox": "The local stand-in of the destination.",
+    "schema": "The JSON Schema of the mapping language.",
+    "status": "Where each stream stands, from the state alone.",
+}
+
+
+class _Verbs(click.Group):
+    """Loads a verb when it is called: `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(importlib.import_module(f"backfill.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(spec.VERSION, prog_name="backfill")
+def backfill() -> None:
+    r"""Bring years of customer history into Customer.io.
+
+    A mapping file says how the columns of CSV, Parquet and JSON lines become messages.
+
+    \b
+    Example:
+      backfill check mappings/orders.yaml
+      backfill run mappings/ --to sandbox
+    """
+
+
+def main() -> None:
+    """Run the command; every error becomes clear words and an exit code."""
+    guarded(backfill)

@@ -1,0 +1,80 @@
+"""Options that several verbs share, and the settings made of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backfill.launch import Settings
+
+MAPPINGS = click.argument("mappings", nargs=-1, required=True, metavar="MAPPING…")
+SOURCE = click.option(
+    "--source", "sources", multiple=True, metavar="PATH", help="Instead of the mapping's path."
+)
+LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
+STATE = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".backfill",
+    envvar="BACKFILL_STATE",
+    show_default=True,
+    help="The folder of the state.",
+)
+TO = click.option("--to", metavar="us|eu|sandbox|URL", help="The destination.")
+KEY_FILE = click.option(
+    "--write-key-file", "key_file", metavar="PATH", help="The file of the write key; - is stdin."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="The last line of stdout is JSON.")
+RECENT = click.option(
+    "--recent-events",
+    type=click.Choice(["hold", "send"]),
+    help="Events newer than 72 hours can start campaigns: hold or send them.",
+)
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
+
+
+def rate(_ctx: Any, _param: Any, value: str | None) -> float | str | None:
+    """`50` or `unlimited`."""
+    if value is None or value == "unlimited":
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1000:  # noqa: PLR2004  the documented ceiling of the API
+        raise click.BadParameter("write requests a second (up to 1000), or unlimited")
+    return number
+
+
+def rejects(_ctx: Any, _param: Any, value: str | None) -> str | None:
+    """`100` or `2%`."""
+    if value is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+%|%)?", value):
+        raise click.BadParameter("write a number of rows, or a share such as 2%")
+    return value
+
+
+def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that override `delivery:`."""
+    for option in (
+        click.option("--batch-messages", type=click.IntRange(1), help="Messages a request."),
+        click.option("--batch-bytes", type=click.IntRange(1000, 500_000), help="Bytes a request."),
+        click.option("--connections", type=click.IntRange(1, 64), help="Requests at a time."),
+        click.option("--rate", callback=rate, metavar="N|unlimited", help="Requests a second."),
+    ):
+        command = option(command)
+    return command
+
+
+def settings_of(**given: Any) -> Settings:
+    """Make settings of what click gave."""
+    from backfill.launch import Settings  # noqa: PLC0415  heavy, and --help needs none of it
+
+    return Settings(**given, command=shlex.join(["backfill", *sys.argv[1:]]))

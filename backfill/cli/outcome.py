@@ -1,0 +1,56 @@
+"""Errors → words on stderr (or JSON on stdout) and an exit code. The only place that does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from backfill.errors import BackfillError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def guarded(command: Callable[..., object]) -> None:
+    """Call a command and leave with its exit code; no traceback for a user's own mistake."""
+    try:
+        code = command(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        code = ExitCode.SIGINT
+    except click.ClickException as fault:
+        fault.show()
+        code = fault.exit_code
+    except BackfillError as fault:
+        code = told(fault)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.FAULT
+    except Exception as fault:  # noqa: BLE001  the last net
+        code = _own_fault(fault)
+    sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def told(fault: BackfillError) -> int:
+    """Say what stopped a command and return its exit code."""
+    if "--json" in sys.argv:
+        error = {"what": fault.what, "where": fault.where, "fix": fault.fix}
+        click.echo(json.dumps({"exit_code": int(fault.exit_code), "error": error}))
+    click.echo(str(fault), err=True)
+    return int(fault.exit_code)
+
+
+def _own_fault(fault: Exception) -> int:
+    """Our own fault: the place in our code helps us, the values of a user's data stay out."""
+    last = traceback.extract_tb(fault.__traceback__)[-1]
+    where = f"{os.path.basename(last.filename)}:{last.lineno}"  # noqa: PTH119  a traceback's text
+    click.echo(f"backfill failed: {type(fault).__name__} at {where}", err=True)
+    click.echo("  fix: this is a fault of backfill; run again with -v and report it", err=True)
+    if "-v" in sys.argv or "--verbose" in sys.argv:
+        traceback.print_exception(fault)
+    return int(ExitCode.FAULT)

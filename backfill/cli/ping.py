@@ -1,0 +1,48 @@
+"""`backfill ping`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from backfill.cli import options
+from backfill.errors import DestinationError, ResumableError
+
+
+@click.command(short_help="Is the key good, and is this its region?")
+@options.TO
+@options.KEY_FILE
+@options.JSON
+def ping(*, to: str | None, key_file: str | None, as_json: bool) -> int:
+    r"""Ask whether the key is good: one strict request that stores nothing.
+
+    It is an empty batch: a good key is told what is wrong with it (400), a bad key that it is bad.
+
+    \b
+    Example:
+      CUSTOMERIO_WRITE_KEY=… backfill ping --to eu
+    """
+    from backfill.destination import find_key, find_target, scrubber  # noqa: PLC0415
+    from backfill.wire import TrustError, Wire, WireError  # noqa: PLC0415
+
+    target = find_target(to, find_key(key_file))
+    wire = Wire(target)
+    try:
+        answer = wire.post(b'{"batch":[]}')
+    except WireError as fault:
+        what, fix = f"no answer: {fault}", "check the network and the address"
+        raise ResumableError(what, where=target.origin, fix=fix) from None
+    except TrustError as fault:
+        what, fix = f"the connection cannot be trusted: {fault}", "check the address and proxies"
+        raise DestinationError(what, where=target.origin, fix=fix) from None
+    finally:
+        wire.close()
+    if answer.status not in {200, 400}:
+        words = scrubber(target.key)(answer.body[:200].decode(errors="replace"))
+        what = f"refused: answered {answer.status} {words}".strip()
+        fix = "check the write key and its region (--to us | eu)"
+        raise DestinationError(what, where=target.origin, fix=fix)
+    told = {"exit_code": 0, "destination": target.origin, "status": answer.status}
+    click.echo(json.dumps(told) if as_json else f"{target.origin}: the key is good")
+    return 0

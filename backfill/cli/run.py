@@ -1,0 +1,147 @@
+"""`backfill run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backfill.cli import options
+from backfill.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backfill.report import Report
+    from backfill.runner import Stop
+
+
+@click.command(short_help="Send, checkpoint, report; the same command again resumes.")
+@options.MAPPINGS
+@options.SOURCE
+@options.TO
+@click.option("--dry-run", is_flag=True, help="All but sending; writes nothing.")
+@options.LIMIT
+@options.delivery_options
+@options.STATE
+@click.option("--restart", is_flag=True, help="Forget the checkpoint and send all again.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--max-rejects", callback=options.rejects, metavar="N|P%", help="Stop when more are rejected."
+)
+@click.option(
+    "--max-outage",
+    "max_outage_s",
+    type=click.FloatRange(0),
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop, resumable, when nothing has succeeded for so long.",
+)
+@options.RECENT
+@click.option("--use-previous", is_flag=True, help="Resume from checkpoint.json.prev.")
+@options.KEY_FILE
+@options.JSON
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@options.VERBOSE
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+def run(  # noqa: PLR0913  one parameter an option
+    mappings: tuple[str, ...],
+    *,
+    as_json: bool,
+    yes: bool,
+    quiet: bool,
+    verbose: bool,
+    log_format: str,
+    no_progress: bool,
+    **given: Any,
+) -> int:
+    r"""Check as it goes, send, checkpoint, report; the same command again resumes.
+
+    MAPPING is a file or a folder of them.
+
+    \b
+    Example:
+      backfill run mappings/ --to sandbox
+      backfill run mappings/orders.yaml --to eu --rate 100
+    """
+    from backfill.cli.progress import Bar  # noqa: PLC0415  heavy, and --help needs none of it
+    from backfill.launch import run_all  # noqa: PLC0415
+    from backfill.mapping import find_mappings  # noqa: PLC0415
+    from backfill.runner import Stop  # noqa: PLC0415
+
+    found = find_mappings(mappings)
+    if given["restart"]:
+        _confirm([mapping.name for mapping in found], yes=yes)
+    settings = options.settings_of(**given, log_echo=log_format if verbose else None)
+    stop = Stop()
+    _listen(stop)
+    bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
+    reports: list[Report] = []
+    try:
+        for report in run_all(found, settings, stop, bar.watch):
+            bar.close()
+            reports.append(report)
+            _show(report, quiet=quiet, as_json=as_json)
+    finally:
+        bar.close()
+    return _ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
+
+
+def _confirm(names: list[str], *, yes: bool) -> None:
+    what = f"forget the checkpoint of {', '.join(names)} and send all rows again?"
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fix = "add --yes where nobody can be asked"
+        raise UsageError("--restart sends all rows again", where="--restart", fix=fix)
+    click.confirm(what, abort=True, err=True)
+
+
+def _listen(stop: Stop) -> None:
+    """The first signal drains and saves, a second one leaves at once; the state bears both."""
+
+    def heard(number: int, _frame: Any) -> None:
+        code = ExitCode.SIGTERM if number == signal.SIGTERM else ExitCode.SIGINT
+        if stop.event.is_set():
+            os._exit(int(code))
+        stop.exit_code = code
+        stop.event.set()
+        os.write(2, b"\nstopping: waiting for answers that are under way ...\n")
+
+    signal.signal(signal.SIGINT, heard)
+    signal.signal(signal.SIGTERM, heard)
+
+
+def _show(report: Report, *, quiet: bool, as_json: bool) -> None:
+    from backfill.report import as_text  # noqa: PLC0415
+
+    if not quiet and not as_json:
+        click.echo(as_text(report))
+    if report.error:
+        error = report.error
+        where = f"{error['where']}: " if error["where"] else ""
+        click.echo(f"{where}{error['what']}\n  fix: {error['fix']}", err=True)
+
+
+def _ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, quiet: bool) -> int:
+    code = worst([int(report.exit_code) for report in reports])
+    if as_json and many:
+        streams = [report.to_json() for report in reports]
+        click.echo(json.dumps({"exit_code": code, "streams": streams}, ensure_ascii=False))
+    elif as_json:
+        click.echo(json.dumps(reports[0].to_json(), ensure_ascii=False))
+    elif not quiet and any(report.destination == "sandbox" for report in reports):
+        db = state / "sandbox.sqlite"
+        click.echo(f"look at what it received: backfill sandbox show stats --db {db}")
+    return code
+
+
+def worst(codes: list[int]) -> int:
+    """Return the code that a scheduler should hear of: what stopped a stream, then rejects."""
+    return max(codes, key=lambda code: (code not in {0, 3}, code), default=0)

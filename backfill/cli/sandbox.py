@@ -1,0 +1,95 @@
+"""`backfill sandbox`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backfill.errors import UsageError
+
+if TYPE_CHECKING:
+    from backfill.sandbox import Sandbox
+
+DB = click.option(
+    "--db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=".backfill/sandbox.sqlite",
+    show_default=True,
+    help="The SQLite file of what it received.",
+)
+
+
+@click.group(invoke_without_command=True, short_help="The local stand-in of the destination.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8722, show_default=True)
+@DB
+@click.option("--faults", metavar="KIND:P,…", help="For example 429:0.05,500:0.02,reset:0.01.")
+@click.option("--seed", type=int, default=0, help="Draws the same faults again.")
+@click.pass_context
+def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed: int) -> None:
+    r"""Serve the local stand-in of the destination on loopback, until it is stopped.
+
+    \b
+    Example:
+      backfill sandbox --port 8722 --faults 429:0.05,500:0.02
+      backfill run mappings/ --to http://127.0.0.1:8722
+      backfill sandbox show person 1
+    """
+    if ctx.invoked_subcommand is not None:
+        ctx.ensure_object(dict)["db"] = db
+        return
+    from backfill.launch import make_state  # noqa: PLC0415
+    from backfill.sandbox import serve  # noqa: PLC0415
+
+    make_state(db.parent)
+
+    def ready(running: Sandbox) -> None:
+        click.echo(f"the sandbox listens on {running.url} and keeps what it gets in {db}")
+        click.echo(f"  backfill run mappings/ --to {running.url}   (any write key)")
+        click.echo(f"  {running.url}/stats   {running.url}/people/ID   Ctrl-C ends it")
+
+    serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
+
+
+@sandbox.command(short_help="What it received: person ID, timeline ID, object TYPE ID, stats.")
+@click.argument("what", type=click.Choice(["person", "timeline", "object", "stats"]))
+@click.argument("ids", nargs=-1)
+@DB
+@click.pass_context
+def show(ctx: click.Context, what: str, ids: tuple[str, ...], db: Path) -> None:
+    r"""Show what the sandbox received, as JSON.
+
+    \b
+    Example:
+      backfill sandbox show person 1
+      backfill sandbox show timeline luisg@embraer.com.br
+      backfill sandbox show object 1 acme
+      backfill sandbox show stats
+    """
+    source = ctx.get_parameter_source("db")
+    if source is not click.core.ParameterSource.COMMANDLINE and ctx.obj:
+        db = ctx.obj["db"]
+    if not db.exists():
+        fix = "run something with --to sandbox first, or give --db"
+        raise UsageError("no sandbox has run here", where=db, fix=fix)
+    wanted = {"person": 1, "timeline": 1, "object": 2, "stats": 0}[what]
+    if len(ids) != wanted:
+        fix = "for example: show person 1, show object 1 acme, show stats"
+        raise UsageError(f"{what} takes {wanted} ids", where=" ".join(ids) or "show", fix=fix)
+    found = _read(db, what, ids)
+    if found is None:
+        raise UsageError("nothing is known of it", where=" ".join(ids), fix="check the id")
+    click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def _read(db: Path, what: str, ids: tuple[str, ...]) -> Any:
+    from backfill.sandbox import Store  # noqa: PLC0415
+
+    with Store(db) as store:
+        if what == "person":
+            return store.person(ids[0])
+        if what == "timeline":
+            return store.timeline(ids[0])
+        return store.object_(ids[0], ids[1]) if what == "object" else store.stats()

@@ -1,0 +1,1 @@
+"""Who iterates the shards: `local` now, a cluster later."""

@@ -1,0 +1,181 @@
+"""Settings as a person gives them → plans, destination, delivery → reports."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backfill.batch import Limits
+from backfill.deliver import Delivery
+from backfill.deliver import Settings as DeliverySettings
+from backfill.destination import SANDBOX, find_key, find_target, scrubber
+from backfill.errors import ExitCode, UsageError
+from backfill.plan import Plan, make_plan
+from backfill.ratelimit import TokenBucket
+from backfill.report import Report, rows_of, times_of
+from backfill.runner import REHEARSAL, Options, Stop, run_stream
+from backfill.survey import Survey, survey
+from backfill.wire import Key, Target, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backfill.log import Log
+    from backfill.mapping import Mapping
+    from backfill.shard import Progress
+
+STATE = ".backfill"
+SANDBOX_FILE = "sandbox.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of `run`, as given; None: the mapping's own or the default."""
+
+    sources: tuple[str, ...] = ()
+    to: str | None = None
+    dry_run: bool = False
+    limit: int | None = None
+    rate: float | str | None = None
+    connections: int | None = None
+    batch_bytes: int | None = None
+    batch_messages: int | None = None
+    state: Path = field(default=Path(STATE))
+    restart: bool = False
+    max_rejects: str | None = None
+    max_outage_s: float = 900.0
+    recent_events: str | None = None
+    use_previous: bool = False
+    key_file: str | None = None
+    log_echo: str | None = None
+    command: str = ""
+
+
+def plan_of(mapping: Mapping, settings: Settings) -> Plan:
+    """Plan one stream. Raises what `make_plan` raises."""
+    document = mapping.document
+    guards = document.guards
+    if settings.recent_events is not None:
+        guards = guards.model_copy(update={"recent_events": settings.recent_events})
+    limits = Limits(
+        settings.batch_bytes or document.delivery.batch_bytes,
+        settings.batch_messages or document.delivery.batch_messages,
+    )
+    now_ms = int(time.time() * 1000)
+    sources = settings.sources
+    return make_plan(mapping, sources=sources, guards=guards, limits=limits, now_ms=now_ms)
+
+
+def run_all(
+    mappings: Sequence[Mapping],
+    settings: Settings,
+    stop: Stop,
+    watch: Callable[[Plan], Callable[[Progress, Report], None]] | None = None,
+) -> Iterator[Report]:
+    """Run streams one after the other, in order; a stream that stops ends the run.
+
+    Everything is planned before anything is sent. Raises BackfillError where a stream cannot start.
+    """
+    if settings.sources and len(mappings) > 1:
+        fix = "run them one by one"
+        raise UsageError("--source goes with one mapping", where="--source", fix=fix)
+    plans = [plan_of(mapping, settings) for mapping in mappings]
+    if settings.dry_run:
+        for plan in plans:
+            yield dry_report(plan, survey(plan.hashed({}), limit=settings.limit))
+        return
+    with _target(settings) as (target, name):
+        for plan in plans:
+            options = _options(plan, settings, name)
+            if watch is not None:
+                options = replace(options, watch=watch(plan))
+            opened = _Opener(plan, settings, target)
+            report = run_stream(plan, options, opened, stop)
+            yield report
+            if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
+                return
+
+
+@contextmanager
+def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
+    """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
+    if settings.to != SANDBOX:
+        target = find_target(settings.to, find_key(settings.key_file))
+        yield target, target.origin
+        return
+    from backfill.sandbox import Sandbox  # noqa: PLC0415  a server, only where it is asked for
+
+    make_state(settings.state)
+    with Sandbox(settings.state / SANDBOX_FILE) as sandbox:
+        yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
+
+
+def make_state(folder: Path) -> None:
+    """Make the state folder for its owner alone. Raises UsageError where that cannot be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        what = f"the state folder cannot be made: {fault.strerror}"
+        raise UsageError(what, where=folder, fix="choose another with --state") from None
+
+
+def _options(plan: Plan, settings: Settings, destination: str) -> Options:
+    delivery = plan.job.mapping.document.delivery
+    return Options(
+        state=settings.state,
+        destination=destination,
+        command=settings.command,
+        restart=settings.restart,
+        use_previous=settings.use_previous,
+        limit=settings.limit,
+        max_rejects=settings.max_rejects,
+        connections=settings.connections or delivery.connections,
+        log_echo=settings.log_echo,
+    )
+
+
+class _Opener:
+    """Makes the delivery of one stream once its log is open."""
+
+    def __init__(self, plan: Plan, settings: Settings, target: Target) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._target = target
+
+    def __call__(self, log: Log) -> Delivery:
+        given, settings = self._plan.job.mapping.document.delivery, self._settings
+        rate = given.rate if settings.rate is None else settings.rate
+        bucket = TokenBucket(None if isinstance(rate, str) else float(rate))
+        how = DeliverySettings(
+            connections=settings.connections or given.connections,
+            max_outage_s=settings.max_outage_s,
+            origin=self._target.origin,
+            scrub=scrubber(self._target.key),
+            note=log.note,
+        )
+        return Delivery(lambda: Wire(self._target), bucket, how)
+
+
+def dry_report(plan: Plan, found: Survey) -> Report:
+    """Return the report of a run that sends nothing: what would be sent is pending."""
+    counts = found.counts
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    bad = counts.rejected or counts.held
+    return Report(
+        stream=plan.job.mapping.name,
+        run_id="",
+        started_at=now,
+        finished_at=now,
+        exit_code=ExitCode.REJECTS if bad else ExitCode.OK,
+        destination="nowhere (dry run)",
+        rows=rows_of(counts, found.rows),
+        messages={"built": counts.built, "delivered": 0, "refused": 0},
+        requests={"sent": 0, "retried": 0, "bytes": 0},
+        rejects_by_code=dict(sorted(counts.by_code.items())),
+        timestamps=times_of(counts),
+        files=found.files,
+    )

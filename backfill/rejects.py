@@ -1,0 +1,218 @@
+"""The dead-letter files: rows that were not sent, with their own cells and why.
+
+Appended and made durable before the checkpoint that counts them; a resume cuts them back to what
+the checkpoint knows, so that a row is told exactly once. CSV stays CSV, JSON lines stay JSON lines;
+Parquet, which cannot be appended to, is an Arrow stream until the run ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pyarrow as pa
+
+from backfill.source import LINE
+
+if TYPE_CHECKING:
+    from backfill.pipeline import Read
+    from backfill.shard import Told
+    from backfill.source import Span
+
+EXTRA: Final = ("_row", "_column", "_code", "_reason")
+FILE: Final = "_file"
+"""Added where a source has several files, since a row alone would not say where it stands."""
+
+
+class _Form(Protocol):
+    suffix: str
+
+    def opening(self) -> bytes: ...
+    def lines(self, told: Told, read: Read) -> bytes: ...
+
+
+class RejectsFile:
+    """One dead-letter file of a run."""
+
+    def __init__(self, folder: Path, name: str, form: _Form) -> None:
+        self._folder = folder
+        self._name = name
+        self._form = form
+        self.path = folder / f"{name}.{form.suffix}"
+
+    def cut_back(self, length: int) -> None:
+        """Forget what was written after the last checkpoint."""
+        if not length:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
+            os.truncate(self.path, length)
+
+    def append(self, tolds: tuple[Told, ...], read: Read) -> None:
+        """Write the rows and make them durable."""
+        if not tolds:
+            return
+        is_new = not self.path.exists()
+        descriptor = os.open(
+            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
+        )
+        with open(descriptor, "ab") as stream:  # noqa: PTH123  a descriptor
+            if is_new:
+                stream.write(self._form.opening())
+            stream.writelines(self._form.lines(told, read) for told in tolds)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    @property
+    def length(self) -> int:
+        """Bytes, 0 where there is no file."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def finished(self) -> Path | None:
+        """Return the file as a person gets it; an Arrow stream becomes Parquet. None: no rows."""
+        if not self.path.exists():
+            return None
+        if self._form.suffix != ArrowForm.suffix:
+            return self.path
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        final = self._folder / f"{self._name}.parquet"
+        part = final.with_suffix(".tmp")
+        with pa.OSFile(str(self.path)) as stream:
+            table = pa.ipc.open_stream(stream).read_all()
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123
+            pq.write_table(table, out, write_page_checksum=True)
+        part.replace(final)
+        return final
+
+
+def form_of(file_format: str, read: Read, *, many: bool) -> _Form:
+    """Return how the dead letters of a source are written. many: the source has several files."""
+    if file_format == "csv":
+        return CsvForm(read.reader.columns, many=many)
+    if file_format == "jsonl":
+        return JsonlForm(many=many)
+    return ArrowForm(read.reader.schema, many=many)
+
+
+def _picked(told: Told, span: Span) -> tuple[list[int], list[dict[str, Any]]]:
+    """Return the offsets into a span, and what is told of each."""
+    rows = told.table.to_pylist()
+    here = [row for row in rows if span.start <= row["row"] < span.stop]
+    return [row["row"] - span.start for row in here], here
+
+
+def _extra(row: dict[str, Any], read: Read, *, many: bool) -> list[Any]:
+    found = [read.person_row(row["row"]), row["column"], row["code"], row["reason"]]
+    return [*found, Path(read.file).name] if many else found
+
+
+class CsvForm:
+    """The source's own columns as they were, then why."""
+
+    suffix = "csv"
+
+    def __init__(self, columns: list[str], *, many: bool) -> None:
+        self._columns = columns
+        self._many = many
+
+    def opening(self) -> bytes:
+        """Return the header."""
+        return _csv([[*self._columns, *EXTRA, *([FILE] if self._many else [])]])
+
+    def lines(self, told: Told, read: Read) -> bytes:
+        """Return the rows; bytes that are no UTF-8 stay the bytes they were."""
+        made: list[list[Any]] = []
+        for span in told.spans:
+            offsets, rows = _picked(told, span)
+            if not rows:
+                continue
+            cells = span.batch.take(pa.array(offsets, pa.int32())).columns
+            for at, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
+                broken = span.broken.get(offset)
+                raw = broken.cells if broken else [column[at].as_py() or b"" for column in cells]
+                texts = [cell.decode(errors="surrogateescape") for cell in raw]
+                made.append([*texts, *_extra(row, read, many=self._many)])
+        return _csv(made)
+
+
+def _csv(rows: list[list[Any]]) -> bytes:
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode(errors="surrogateescape")
+
+
+class JsonlForm:
+    """The line as it was, with why as its last members."""
+
+    suffix = "jsonl"
+
+    def __init__(self, *, many: bool) -> None:
+        self._many = many
+
+    def opening(self) -> bytes:
+        """Return nothing: JSON lines have no header."""
+        return b""
+
+    def lines(self, told: Told, read: Read) -> bytes:
+        """Return the lines; one that is no object goes as a text under `_line`."""
+        made = io.BytesIO()
+        names = [*EXTRA, *([FILE] if self._many else [])]
+        for span in told.spans:
+            offsets, rows = _picked(told, span)
+            column = span.batch.column(span.batch.schema.get_field_index(LINE))
+            for offset, row in zip(offsets, rows, strict=True):
+                line = column[offset].as_py().strip()
+                why = dict(zip(names, _extra(row, read, many=self._many), strict=True))
+                tail = json.dumps(why, ensure_ascii=False)[1:].encode()
+                if offset in span.broken:
+                    text = json.dumps(line.decode(errors="replace"), ensure_ascii=False).encode()
+                    made.write(b'{"_line":' + text + b"," + tail + b"\n")
+                else:
+                    body = line[:-1].rstrip()
+                    made.write(body + (b"" if body == b"{" else b",") + tail + b"\n")
+        return made.getvalue()
+
+
+class ArrowForm:
+    """Record batches with the source's own types, then why, as an Arrow stream."""
+
+    suffix = "arrows"
+
+    def __init__(self, schema: pa.Schema, *, many: bool) -> None:
+        self._many = many
+        fields = [pa.field(f.name, _undictionaried(f.type)) for f in schema]
+        texts = [*EXTRA[1:], *([FILE] if many else [])]
+        why = [pa.field("_row", pa.int64()), *(pa.field(name, pa.string()) for name in texts)]
+        self._schema = pa.schema([*fields, *why])
+
+    def opening(self) -> bytes:
+        """Return the schema message."""
+        return bytes(self._schema.serialize())
+
+    def lines(self, told: Told, read: Read) -> bytes:
+        """Return record batch messages."""
+        made = b""
+        for span in told.spans:
+            offsets, rows = _picked(told, span)
+            if not rows:
+                continue
+            cells = span.batch.take(pa.array(offsets, pa.int32())).columns
+            width = len(EXTRA) + self._many
+            extra = [_extra(row, read, many=self._many) for row in rows]
+            why = [[values[at] for values in extra] for at in range(width)]
+            arrays = [
+                column.cast(field.type)
+                if isinstance(column, pa.Array)
+                else pa.array(column, field.type)
+                for column, field in zip([*cells, *why], self._schema, strict=True)
+            ]
+            made += bytes(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
+        return made
+
+
+def _undictionaried(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,0 +1,170 @@
+"""The books of a run: counts that must balance; as JSON for programs, as text for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backfill import spec
+from backfill.errors import BooksError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from backfill.shard import Counts
+
+ROWS = ("delivered", "filtered", "held", "rejected", "unchanged", "pending")
+
+
+@dataclass
+class Report:
+    """What one run of one stream did. `to_json` has the keys that other programs may read."""
+
+    stream: str
+    run_id: str
+    started_at: str
+    finished_at: str
+    exit_code: int
+    destination: str
+    rows: dict[str, int]
+    messages: dict[str, int]
+    requests: dict[str, int]
+    rejects_by_code: dict[str, int]
+    timestamps: dict[str, Any]
+    files: list[dict[str, Any]]
+    resumed_from: int | None = None
+    checkpoint: str | None = None
+    rejects_path: str | None = None
+    held_path: str | None = None
+    next_command: str | None = None
+    note: str = ""
+    """A word to a person, where nothing was done and why."""
+    error: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `report.json`."""
+        members: dict[str, Any] = {
+            "version": 1,
+            "backfill": spec.VERSION,
+            "run_id": self.run_id,
+            "stream": self.stream,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "exit_code": int(self.exit_code),
+            "destination": self.destination,
+            "rows": self.rows,
+            "messages": self.messages,
+            "requests": self.requests,
+            "rejects_by_code": self.rejects_by_code,
+            "timestamps": self.timestamps,
+            "files": self.files,
+            "resumed_from": self.resumed_from,
+            "checkpoint": self.checkpoint,
+            "rejects": self.rejects_path,
+            "held": self.held_path,
+            "next_command": self.next_command,
+        }
+        if self.note:
+            members["note"] = self.note
+        if self.error:
+            members["error"] = self.error
+        return members
+
+    @property
+    def rejects(self) -> pd.DataFrame:
+        """The rejected rows with their own cells and `_row _column _code _reason`; texts."""
+        import pandas as pd  # noqa: PLC0415  one of its three doors
+
+        path = Path(self.rejects_path) if self.rejects_path else None
+        if path is None:
+            return pd.DataFrame(columns=["_row", "_column", "_code", "_reason"])
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".jsonl":
+            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding_errors="replace"
+        ).astype({"_row": int})
+
+    def check(self, *, is_finished: bool) -> None:
+        """Raise BooksError where the rows the reader counted are not those that were settled.
+
+        Pending is what is read but not settled; nothing is pending in a run that is finished.
+        """
+        total = sum(self.rows[name] for name in ROWS)
+        is_open = self.rows["pending"] < 0 or (is_finished and self.rows["pending"] > 0)
+        if total != self.rows["read"] or is_open:
+            told = ", ".join(f"{name} {self.rows[name]}" for name in ("read", *ROWS))
+            raise BooksError(
+                f"the books do not balance: {told}",
+                where=self.stream,
+                fix="this is a fault of backfill: please report it with the run's log.jsonl",
+            )
+
+
+def rows_of(counts: Counts, read: int) -> dict[str, int]:
+    """Return the rows by what became of them."""
+    return {
+        "read": read,
+        "delivered": counts.delivered,
+        "filtered": counts.filtered,
+        "held": counts.held,
+        "rejected": counts.rejected,
+        "unchanged": counts.unchanged,
+        "pending": read - counts.settled,
+    }
+
+
+def times_of(counts: Counts) -> dict[str, Any]:
+    """Return the range of the timestamps that were sent."""
+    return {
+        "min": _iso(counts.oldest_ms),
+        "max": _iso(counts.newest_ms),
+        "within_72h": counts.within_72h,
+    }
+
+
+def _iso(instant_ms: int | None) -> str | None:
+    if instant_ms is None:
+        return None
+    seconds, thousandths = divmod(instant_ms, 1000)
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{thousandths:03d}Z"
+
+
+def as_text(report: Report) -> str:
+    """Return the report as a person pastes it into a ticket."""
+    rows, requests = report.rows, report.requests
+    if report.note:
+        return f"{report.stream}: {report.note}"
+    lines = [f"{report.stream}: {rows['read']:,} rows read → {report.destination}"]
+    for name in ROWS:
+        if rows[name] or name == "delivered":
+            lines.append(f"  {name:<10}{rows[name]:>13,}{_hint(name, report)}")
+    sent = f"{requests['sent']:,} requests, {requests['bytes'] / 1e6:,.1f} MB"
+    retried = f", {requests['retried']:,} retried" if requests["retried"] else ""
+    lines.append(f"  {'messages':<10}{report.messages['delivered']:>13,}  in {sent}{retried}")
+    if report.timestamps["min"]:
+        lines.append(f"  {'times':<10}{report.timestamps['min']} to {report.timestamps['max']}")
+    if report.timestamps["within_72h"]:
+        lines.append(f"  note: {report.timestamps['within_72h']:,} events are newer than 72 hours")
+    if report.next_command:
+        lines.append(f"  go on with: {report.next_command}")
+    return "\n".join(lines)
+
+
+def _hint(name: str, report: Report) -> str:
+    if name == "rejected" and report.rejects_path:
+        codes = sorted(report.rejects_by_code.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{code} {count:,}" for code, count in codes[:4])
+        return f"  {told}\n  {'':<10}{'':>13}  → {report.rejects_path}"
+    if name == "held" and report.held_path:
+        return (
+            "  events newer than 72 hours: they could start campaigns"
+            f"\n  {'':<10}{'':>13}  → {report.held_path}"
+        )
+    if name == "pending":
+        return "  not settled yet; a resume sends them"
+    return ""

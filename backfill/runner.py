@@ -1,0 +1,398 @@
+"""Plan + delivery → commit each `Progress`, then a `Report`. The only room that writes state."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from backfill.checkpoint import FileState, State, Store
+from backfill.engine import local
+from backfill.errors import (
+    BackfillError,
+    ExitCode,
+    InterruptedRun,
+    MismatchError,
+    RejectsError,
+    ResumableError,
+)
+from backfill.log import Log
+from backfill.pipeline import open_shard
+from backfill.rejects import RejectsFile, form_of
+from backfill.report import Report, rows_of, times_of
+from backfill.shard import Run
+from backfill.watermark import Watermark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backfill.deliver import Delivery
+    from backfill.plan import Plan
+    from backfill.shard import Progress
+
+REHEARSAL = "sandbox"
+"""The destination's name when it is the embedded sandbox: its state gives way to a real one."""
+
+FIRST_BATCHES = 3
+PERCENT_AFTER = 1_000
+
+
+@dataclass
+class Stop:
+    """How a run is asked to end, and with which exit code."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    exit_code: ExitCode = ExitCode.SIGINT
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run was asked for, beside the plan."""
+
+    state: Path
+    destination: str
+    command: str = ""
+    """The exact command that resumes."""
+    restart: bool = False
+    use_previous: bool = False
+    limit: int | None = None
+    max_rejects: str | None = None
+    connections: int = 8
+    log_echo: str | None = None
+    watch: Callable[[Progress, Report], None] = field(default=lambda _progress, _report: None)
+
+
+@dataclass
+class _Books:
+    """The run as it stands."""
+
+    plan: Plan
+    options: Options
+    store: Store
+    state: State
+    folder: Path
+    rejects: RejectsFile
+    held: RejectsFile
+    resumed_from: int | None = None
+    first_batches: list[bool] = field(default_factory=list)
+    marks: dict[int, Watermark] = field(default_factory=dict)
+
+
+def run_stream(
+    plan: Plan, options: Options, open_delivery: Callable[[Log], Delivery], stop: Stop
+) -> Report:
+    """Run one stream to its end, or to what stops it; the report says which.
+
+    Raises the BackfillError that kept it from starting. What stops it later is in the report:
+    `exit_code`, `error`.
+    """
+    store = Store(options.state, plan.job.mapping.name)
+    store.lock()
+    try:
+        if options.restart:
+            store.forget()
+        state = store.load(use_previous=options.use_previous)
+        known = (
+            {(f.path, f.size_bytes, f.modified_ns): f.sha256 for f in state.files} if state else {}
+        )
+        plan = plan.hashed(known)
+        state = _fitting(state, plan, options, store)
+        if state is not None and (state.is_finished or _is_at_limit(state, options.limit)):
+            return _nothing_new(state, store, plan, options)
+        return _run(plan, options, store, state, open_delivery, stop)
+    finally:
+        store.unlock()
+
+
+def _fitting(state: State | None, plan: Plan, options: Options, store: Store) -> State | None:
+    """Return the state to go on with, None to begin. Raises MismatchError: neither is right."""
+    if state is None:
+        return None
+    if state.destination != options.destination:
+        if state.destination == REHEARSAL:
+            return None
+        what = f"this state is of a run to {state.destination}, not to {options.destination}"
+        fix = "give the other destination a --state of its own, or --restart to forget this one"
+        raise MismatchError(what, where=store.path, fix=fix)
+    now = [(shard.file.sha256, shard.file.size_bytes) for shard in plan.shards]
+    is_same_source = now == [(f.sha256, f.size_bytes) for f in state.files]
+    if state.is_finished:
+        return state if is_same_source else None
+    if not is_same_source:
+        raise MismatchError(
+            f"the run is not finished, and its source has changed: {_changed(state, plan)}",
+            where=store.path,
+            fix="put the source back and run again to resume, or --restart to send all again",
+        )
+    if state.mapping != plan.job.mapping.fingerprint:
+        raise MismatchError(
+            "the run is not finished, and the meaning of its mapping has changed",
+            where=plan.job.mapping.path,
+            fix="put the mapping back and run again to resume, or --restart to send all again",
+        )
+    return state
+
+
+def _changed(state: State, plan: Plan) -> str:
+    before = {f.path: f for f in state.files}
+    told = []
+    for shard in plan.shards:
+        old = before.pop(shard.file.path, None)
+        if old is None:
+            told.append(f"{shard.file.path} is new")
+        elif old.size_bytes != shard.file.size_bytes:
+            told.append(f"{old.path} had {old.size_bytes:,} bytes, has {shard.file.size_bytes:,}")
+        elif old.sha256 != shard.file.sha256:
+            told.append(f"{old.path} has the same size but another content")
+    told += [f"{path} is gone" for path in before]
+    return "; ".join(told) or "its files are in another order"
+
+
+def _is_at_limit(state: State, limit: int | None) -> bool:
+    return (
+        limit is not None
+        and sum(f.rows for f in state.files) >= limit
+        and (state.counts.settled >= limit)
+    )
+
+
+def _nothing_new(state: State, store: Store, plan: Plan, options: Options) -> Report:
+    report = _report(state, store, options, ExitCode.OK)
+    done = state.saved_at or state.started_at
+    report.note = f"nothing new since {done}: no request was made"
+    if not state.is_finished:
+        report.note = f"the first {options.limit:,} rows are settled: no request was made"
+    elif state.mapping != plan.job.mapping.fingerprint:
+        report.note += "; the mapping has changed since: --restart sends all rows again"
+    return report
+
+
+def _run(
+    plan: Plan,
+    options: Options,
+    store: Store,
+    state: State | None,
+    open_delivery: Callable[[Log], Delivery],
+    stop: Stop,
+) -> Report:
+    books = _opened(plan, options, store, state)
+    log = Log(books.folder / "log.jsonl", echo=options.log_echo)
+    started = {"run_id": books.state.run_id, "stream": books.state.stream}
+    log.note("start", {**started, "destination": options.destination})
+    delivery = open_delivery(log)
+    error: BackfillError | None = None
+    try:
+        _iterate(books, delivery, stop)
+    except BackfillError as fault:
+        error = fault
+    finally:
+        delivery.close()
+    report = _closed(books, error)
+    log.note("end", {**started, "exit_code": report.exit_code, "rows": report.rows})
+    log.close()
+    return report
+
+
+def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> _Books:
+    """Make or find the run's folder; what a resume knows nothing of is cut away."""
+    resumed_from = None if state is None else state.counts.settled
+    if state is None:
+        state = _begun(plan, options)
+    plan = plan.judged_at(state.now_ms, state.lane_count)
+    folder = store.folder / "runs" / state.run_id
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    read = open_shard(plan.job, plan.shards[0])
+    form = form_of(plan.shards[0].file.format, read, many=len(plan.shards) > 1)
+    files = [RejectsFile(folder, name, form) for name in ("rejects", "held")]
+    for name, file in zip(("rejects", "held"), files, strict=True):
+        file.cut_back(state.lengths.get(name, 0))
+    books = _Books(plan, options, store, state, folder, files[0], files[1], resumed_from)
+    for shard, file_state in zip(plan.shards, state.files, strict=True):
+        file_state.path, file_state.modified_ns = shard.file.path, shard.file.modified_ns
+        if not file_state.is_finished:
+            books.marks[shard.index] = (
+                Watermark.load(file_state.lanes) if file_state.lanes else Watermark(plan.job.lanes)
+            )
+    store.save(state)
+    return books
+
+
+def _begun(plan: Plan, options: Options) -> State:
+    now = datetime.now(UTC)
+    files = [
+        FileState(f.path, f.size_bytes, f.modified_ns, f.sha256)
+        for f in (shard.file for shard in plan.shards)
+    ]
+    return State(
+        stream=plan.job.mapping.name,
+        run_id=f"{now:%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}",
+        started_at=_now(),
+        now_ms=plan.job.rules.now_ms,
+        mapping=plan.job.mapping.fingerprint,
+        destination=options.destination,
+        lane_count=plan.job.lanes,
+        files=files,
+    )
+
+
+def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
+    run = Run(delivery, 2 * books.options.connections, stop.event)
+    for shard in books.plan.shards:
+        mark = books.marks.pop(shard.index, None)
+        if mark is None:
+            continue
+        row_stop = _row_stop(books, shard.index)
+        if row_stop == 0:
+            break
+        for progress in local.run(books.plan, run, {shard.index: mark}, {shard.index: row_stop}):
+            _commit(books, progress, mark)
+            _judge(books, progress)
+            books.options.watch(progress, _report(books.state, books.store, books.options, 0))
+        file_state = books.state.files[shard.index]
+        if stop.event.is_set():
+            raise InterruptedRun(stop.exit_code, "stopped by a signal; all is saved")
+        if row_stop is None or file_state.rows < row_stop:
+            file_state.is_finished, file_state.lanes = True, []
+            _save(books)
+    books.state.is_finished = all(f.is_finished for f in books.state.files)
+    _save(books)
+
+
+def _row_stop(books: _Books, index: int) -> int | None:
+    """Return how many rows of this file the limit leaves, None for all."""
+    if books.options.limit is None:
+        return None
+    return max(books.options.limit - sum(f.rows for f in books.state.files[:index]), 0)
+
+
+def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
+    """Make a step durable: first the dead letters, then the state that counts them."""
+    try:
+        books.rejects.append(progress.rejects, progress.read)
+        books.held.append(progress.held, progress.read)
+    except OSError as fault:
+        raise _cannot_save(books, fault) from None
+    state = books.state
+    state.counts.add(progress.counts)
+    state.lengths = {"rejects": books.rejects.length, "held": books.held.length}
+    file_state = state.files[progress.shard]
+    file_state.rows = max(file_state.rows, progress.position)
+    file_state.lanes = mark.dump()
+    _save(books)
+
+
+def _save(books: _Books) -> None:
+    books.state.saved_at = _now()
+    try:
+        books.store.save(books.state)
+    except OSError as fault:
+        raise _cannot_save(books, fault) from None
+
+
+def _cannot_save(books: _Books, fault: OSError) -> ResumableError:
+    return ResumableError(
+        f"the state cannot be saved: {fault.strerror}",
+        where=books.store.folder,
+        fix="make room (or mend the disk) and run the same command again; it goes on",
+    )
+
+
+def _judge(books: _Books, progress: Progress) -> None:
+    """Stop where it is the mapping that is wrong, not the rows. Raises RejectsError."""
+    room = FIRST_BATCHES - len(books.first_batches)
+    books.first_batches += progress.refused_whole[:room]
+    if len(books.first_batches) == FIRST_BATCHES and all(books.first_batches):
+        raise RejectsError(
+            f"the first {FIRST_BATCHES} batches were refused entirely: the mapping is wrong",
+            where=books.plan.job.mapping.path,
+            fix=f"read the reasons in {books.rejects.path}, correct the mapping, then --restart",
+        )
+    allowed = books.options.max_rejects
+    counts = books.state.counts
+    if allowed is None or not counts.rejected:
+        return
+    if allowed.endswith("%"):
+        share = 100 * counts.rejected / counts.settled
+        is_over = counts.settled >= PERCENT_AFTER and share > float(allowed[:-1])
+    else:
+        is_over = counts.rejected > int(allowed)
+    if is_over:
+        raise RejectsError(
+            f"{counts.rejected:,} rows are rejected, more than --max-rejects {allowed}",
+            where=books.rejects.path,
+            fix="read the reasons there; the same command with a higher limit goes on",
+        )
+
+
+def _closed(books: _Books, error: BackfillError | None) -> Report:
+    """Write the report of a run that ended, for whatever reason."""
+    counts = books.state.counts
+    exit_code = ExitCode.REJECTS if counts.rejected or counts.held else ExitCode.OK
+    if error is not None:
+        exit_code = error.exit_code
+    rejects, held = books.rejects.finished(), books.held.finished()
+    report = _report(books.state, books.store, books.options, exit_code)
+    report.rejects_path, report.held_path = _text(rejects), _text(held)
+    report.resumed_from = books.resumed_from
+    if error is not None:
+        report.error = {"what": error.what, "where": error.where, "fix": error.fix}
+        report.next_command = books.options.command or None
+    try:
+        report.check(is_finished=books.state.is_finished)
+    except BackfillError as fault:
+        report.exit_code = fault.exit_code
+        report.error = {"what": fault.what, "where": fault.where, "fix": fault.fix}
+    _write_report(books.folder / "report.json", report)
+    return report
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _report(state: State, store: Store, options: Options, exit_code: int) -> Report:
+    counts = state.counts
+    folder = store.folder / "runs" / state.run_id
+    found: dict[str, Any] = {
+        name: next(
+            (str(p) for p in sorted(folder.glob(f"{name}.*")) if p.suffix != ".arrows"), None
+        )
+        for name in ("rejects", "held")
+    }
+    return Report(
+        stream=state.stream,
+        run_id=state.run_id,
+        started_at=state.started_at,
+        finished_at=_now(),
+        exit_code=exit_code,
+        destination=options.destination,
+        rows=rows_of(counts, sum(f.rows for f in state.files)),
+        messages={
+            "built": counts.built,
+            "delivered": counts.delivered_messages,
+            "refused": counts.refused_messages,
+        },
+        requests={"sent": counts.sent, "retried": counts.retried, "bytes": counts.body_bytes},
+        rejects_by_code=dict(sorted(counts.by_code.items())),
+        timestamps=times_of(counts),
+        files=[{"path": f.path, "rows": f.rows, "fingerprint": f.sha256} for f in state.files],
+        checkpoint=str(store.path),
+        rejects_path=found["rejects"],
+        held_path=found["held"],
+    )
+
+
+def _write_report(path: Path, report: Report) -> None:
+    text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,269 @@
+"""One POST over one kept connection: body in, answer out, within a deadline. The network room.
+
+requests' own habits are turned off, each for a measured reason: redirects (a 302 turns the POST
+into an empty GET that "succeeds"), netrc (it replaces our key), retries, answers of any size,
+timeouts that never fire while bytes drip.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from backfill import spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEADLINE_S: Final = 30.0
+"""In all for one request, from the connect to the last byte of the answer."""
+
+ANSWER_BYTES_MAX: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The write key; it shows itself to nobody."""
+
+    _value: str = field(repr=False)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def reveal(self) -> str:
+        """Return the key, for the Authorization header alone."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go, and with which key."""
+
+    url: str
+    """Ends in /v1."""
+    key: Key
+    is_bearer: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host, as a person reads it."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_cut: bool = False
+    """Whether it was longer than ANSWER_BYTES_MAX."""
+
+
+class WireError(Exception):
+    """No complete answer came: what was sent may or may not have arrived."""
+
+
+class TrustError(Exception):
+    """The far side is not who it should be; asking again would not help."""
+
+
+class _Bearer(AuthBase):
+    def __init__(self, key: Key) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
+
+
+class _Noted:
+    """Remembers the socket of the connection in use, so that the deadline can shut it."""
+
+    sock: socket.socket | None
+    held = threading.local()
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # mixed into urllib3's connections
+        _Noted.held.sock = self.sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _Noted.held.sock = self.sock
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+class _PlainConnection(_Noted, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Noted, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+
+
+class Wire:
+    """A sender's own connection. Not to be shared between threads."""
+
+    def __init__(self, target: Target, *, deadline_s: float = DEADLINE_S) -> None:
+        self._url = f"{target.url}/batch"
+        self._deadline_s = deadline_s
+        self._session = requests.Session()
+        found = self._session.merge_environment_settings(self._url, {}, None, None, None)
+        self._session.trust_env = False  # proxies and CA files are looked up once, netrc never
+        self._session.proxies = found["proxies"]
+        self._session.verify = found["verify"]
+        key = target.key
+        self._session.auth = _Bearer(key) if target.is_bearer else HTTPBasicAuth(key.reveal(), "")
+        self._session.headers.update(
+            {
+                "Content-Type": "application/json",
+                "User-Agent": f"backfill/{spec.VERSION}",
+                "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
+                "Accept-Encoding": "identity",
+            }
+        )
+        adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def post(self, body: bytes) -> Answer:
+        """Send one body. Raises WireError where no complete answer came in time, or TrustError."""
+        until_s = time.monotonic() + self._deadline_s
+        alarm = _Alarm(until_s)
+        try:
+            with (
+                alarm,
+                self._session.post(
+                    self._url,
+                    data=body,
+                    timeout=self._deadline_s,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
+                answer = _read(response)
+        except requests.exceptions.SSLError as fault:
+            raise TrustError(_told(fault)) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
+            if alarm.has_rung:
+                raise WireError(f"no answer within {self._deadline_s:g} s") from None
+            raise WireError(_told(fault)) from None
+        if alarm.has_rung:
+            raise WireError(f"no complete answer within {self._deadline_s:g} s")
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+
+def _read(response: requests.Response) -> Answer:
+    """Read a capped answer; urllib3 raises where it is shorter than it said."""
+    raw = response.raw
+    body = b""
+    while len(body) <= ANSWER_BYTES_MAX:
+        part = raw.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
+        if not part:
+            break
+        body += part
+    is_cut = len(body) > ANSWER_BYTES_MAX
+    if is_cut or response.status_code < 200:  # noqa: PLR2004  1xx: the real answer is still to come
+        raw.close()
+    return Answer(response.status_code, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
+
+
+def _told(fault: BaseException) -> str:
+    """Return the innermost words of a chain of errors; they hold host and errno, never the body."""
+    while (inner := fault.__cause__ or fault.__context__) is not None:
+        fault = inner
+    text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+    return (text or type(fault).__name__)[:200]
+
+
+class _Alarm:
+    """Shuts the socket of a request that passes its deadline; a drip of bytes resets timeouts."""
+
+    def __init__(self, until_s: float) -> None:
+        self._until_s = until_s
+        self.has_rung = False
+        _Noted.held.sock = None
+
+    def __enter__(self) -> None:
+        self._held = _Noted.held.__dict__
+        _WATCH.add(self)
+
+    def __exit__(self, *_: object) -> None:
+        _WATCH.remove(self)
+
+    def ring(self, now_s: float) -> None:
+        """Shut the socket if it is time."""
+        if now_s < self._until_s or self.has_rung:
+            return
+        self.has_rung = True
+        sock = self._held.get("sock")
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # it is closed already
+
+
+class _Watch:
+    """One thread that looks at all open requests a few times a second."""
+
+    TICK_S: Final = 0.2
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._alarms: set[_Alarm] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, alarm: _Alarm) -> None:
+        with self._lock:
+            self._alarms.add(alarm)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="deadlines", daemon=True)
+                self._thread.start()
+
+    def remove(self, alarm: _Alarm) -> None:
+        with self._lock:
+            self._alarms.discard(alarm)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(self.TICK_S)
+            with self._lock:
+                alarms = list(self._alarms)
+            for alarm in alarms:
+                alarm.ring(time.monotonic())
+
+
+_WATCH: Final = _Watch()
