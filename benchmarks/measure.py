@@ -1,0 +1,111 @@
+"""One process measured, and how quiet the machine was around it. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from loopback import BenchmarkError
+
+OUTPUT_SHOWN = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one process took, from its start to its end, interpreter and imports included."""
+
+    wall_s: float
+    user_s: float
+    system_s: float
+    rss_bytes_max: int
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system time of all its threads."""
+        return self.user_s + self.system_s
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """How quiet the machine was at one moment."""
+
+    loop_s: float
+    """Wall time of a fixed loop: what one core is worth right now."""
+    busy: float
+    """Share of all cores that others used while we slept, 0 to 1."""
+
+
+def measure(
+    command: list[str], *, name: str, cwd: Path, env: dict[str, str], timeout_s: float
+) -> Usage:
+    """Run a command to its end and say what it took.
+
+    Raises BenchmarkError with the end of its output when it fails or takes longer than timeout_s.
+
+    The kernel counts our own memory into the child's peak, as the child is us until it execs: so
+    the process that calls this must stay smaller than whatever it measures (no numpy, no pyarrow).
+    """
+    with TemporaryFile() as output:
+        started_s = time.perf_counter()
+        child = subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            is_done = _wait(child.pid, timeout_s)
+        finally:
+            wall_s = time.perf_counter() - started_s
+            _kill_group(child.pid)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read().decode(errors="replace")[-OUTPUT_SHOWN:].strip() or "(no output)"
+    if not is_done:
+        raise BenchmarkError(f"{name} was not done after {timeout_s:.0f} s; it said:\n{said}")
+    if child.returncode:
+        raise BenchmarkError(f"{name} ended with exit code {child.returncode}; it said:\n{said}")
+    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+
+
+def _wait(pid: int, timeout_s: float) -> bool:
+    """Wait for the end of a child without reaping it; False when it takes too long."""
+    handle = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+    finally:
+        os.close(handle)
+
+
+def _kill_group(pid: int) -> None:
+    """End the child's group: itself when it is late, and whatever it left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def quiet() -> Quiet:
+    """Measure the machine, not us: 0.2 s asleep, then the fixed loop (about 0.1 s)."""
+    before = _cpu_ticks()
+    time.sleep(0.2)
+    after = _cpu_ticks()
+    total = sum(after) - sum(before)
+    idle = sum(after[3:5]) - sum(before[3:5])  # idle and iowait
+    started_s = time.perf_counter()
+    value = 1
+    for _ in range(1_000_000):
+        value = value * 48_271 % 2_147_483_647
+    assert value > 0
+    return Quiet(time.perf_counter() - started_s, 1 - idle / total if total else 0.0)
+
+
+def _cpu_ticks() -> list[int]:
+    """Clock ticks of all cores by kind: user, nice, system, idle, iowait, irq, softirq, steal."""
+    with Path("/proc/stat").open(encoding="ascii") as file:
+        return [int(ticks) for ticks in file.readline().split()[1:9]]
