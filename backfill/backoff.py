@@ -17,9 +17,8 @@ RETRY_AFTER_S_MAX: Final = 300.0
 
 def pause_s(attempt: int, random: Callable[[], float]) -> float:
     """Full jitter after a capped exponential. attempt: the first is 1; random: from [0, 1)."""
-    return (
-        min(CAP_S, BASE_S * 2 ** min(attempt, 30)) * random()
-    )  # jitter after the cap, or all wake together
+    ceiling_s: float = min(CAP_S, BASE_S * 2.0 ** min(attempt, 30))
+    return ceiling_s * random()  # jitter after the cap, or all senders wake together
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from backfill.columns import offsets
+from backfill.columns import integers, offsets
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
@@ -70,8 +69,14 @@ class Batch:
     held: pa.Table = field(repr=False)
     spans: tuple[Span, ...] = field(repr=False)
     """The record batches its rows come from, for the cells of rejects."""
-    times: tuple[int, int, np.ndarray] | None = field(repr=False)
-    """Smallest and largest instant in ms, and all of them."""
+    times: tuple[int, int, list[np.ndarray]] | None = field(repr=False)
+    """Smallest and largest instant in ms, and all of them in some columns."""
+
+    def newer_than(self, instant_ms: int) -> int:
+        """Count the timestamps after an instant."""
+        if self.times is None or self.times[1] <= instant_ms:
+            return 0
+        return sum(int((column > instant_ms).sum()) for column in self.times[2])
 
     def part(self, first: int, last: int) -> bytes:
         """Return a body with only the rows [first, last) of this batch."""
@@ -139,7 +144,7 @@ class Batcher:
             first, last = int(cuts[lane]), int(cuts[lane + 1])
             at = order[first:last]
             rejects, held = (
-                table.filter(pa.array(given.lane[table["row"].to_numpy() - offset] == lane))
+                table.filter(pa.array(given.lane[integers(table["row"]) - offset] == lane))
                 for table in (given.rejects, given.held)
             )
             times = [column[at] for column in given.times]
@@ -201,12 +206,12 @@ def _append(tables: list[pa.Table], table: pa.Table) -> None:
 
 
 def _before(tables: list[pa.Table], stop: int) -> pa.Table:
-    kept = [table.filter(pc.less(table["row"], stop)) for table in tables]
+    kept = [table.filter(pa.array(integers(table["row"]) < stop)) for table in tables]
     return pa.concat_tables(kept) if kept else NONE
 
 
 def _from(tables: list[pa.Table], stop: int) -> list[pa.Table]:
-    kept = [table.filter(pc.greater_equal(table["row"], stop)) for table in tables]
+    kept = [table.filter(pa.array(integers(table["row"]) >= stop)) for table in tables]
     return [table for table in kept if table.num_rows]
 
 
@@ -223,7 +228,15 @@ def _bounds(pieces: list[_Piece]) -> np.ndarray:
     return np.append(_joined(found), at)
 
 
-def _times(pieces: list[_Piece]) -> tuple[int, int, np.ndarray] | None:
-    found = _joined([column for piece in pieces for column in piece.times])
-    found = found[found != NEVER]
-    return (int(found.min()), int(found.max()), found) if len(found) else None
+def _times(pieces: list[_Piece]) -> tuple[int, int, list[np.ndarray]] | None:
+    """Return the smallest and the largest instant, and all of them."""
+    columns = [column for piece in pieces for column in piece.times if len(column)]
+    if not columns:
+        return None
+    oldest = min(int(column.min()) for column in columns)
+    if oldest == NEVER:  # some have none
+        columns = [kept for column in columns if len(kept := column[column != NEVER])]
+        oldest = min((int(column.min()) for column in columns), default=NEVER)
+    if not columns:
+        return None
+    return oldest, max(int(column.max()) for column in columns), columns

@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock, Timeout
@@ -64,7 +64,8 @@ class State:
 
     def dump(self) -> bytes:
         """Return the document; the last member is the checksum of all before it."""
-        members = {"format": FORMAT, **asdict(self)}
+        files, counts = [vars(file) for file in self.files], vars(self.counts)
+        members = {"format": FORMAT, **vars(self), "files": files, "counts": counts}
         text = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
         crc = zlib.crc32(text.encode())
         return f'{text[:-1]},"crc32":"{crc:08x}"}}\n'.encode()

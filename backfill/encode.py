@@ -80,6 +80,6 @@ def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> p
     """Join the messages; `type` is always there, so they are parts, or the same in every row."""
     made = object_of(members)
     if isinstance(made, Fixed):
-        return pa.repeat(lead + made.text, count)
+        return pa.repeat(pa.scalar(lead + made.text, pa.string()), count)
     assert isinstance(made, Parts)
     return join(*merged([lead, *made.parts]))

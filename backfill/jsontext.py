@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.columns import NO_TEXT, join, raw_bytes
+from backfill.columns import EMPTY, STRING, join, lengths, mask, nulled, raw_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+COMMA: Final = pa.scalar(",", STRING)
 CONTROL: Final = 0x20
 SHORT: Final = {0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
 
@@ -128,8 +129,7 @@ def object_of(members: Sequence[tuple[str, Value]], *, empty: str = "omit") -> V
         joined = join(*merged([_fragment(key, v, ",", "") for key, v in pieces]))
         whole = join("{", pc.binary_replace_slice(joined, 0, 1, ""), "}")
         if empty == "omit":
-            some = pc.greater(pc.binary_length(joined), 0)
-            whole = pc.if_else(some, whole, NO_TEXT)
+            whole = nulled(whole, lengths(joined) == 0)
         return raw(whole)
     parts: list[Any] = ["{"]
     for at, (key, value) in enumerate(pieces):
@@ -151,7 +151,7 @@ def _fragment(key: str, value: Value, lead: str, trail: str) -> Any:
     before, after = f"{lead}{key}:{value.before}", f"{value.after}{trail}"
     if not value.data.null_count:
         return [before, value.body(), after]
-    return pc.fill_null(join(before, value.body(), after), "")
+    return pc.fill_null(join(before, value.body(), after), EMPTY)
 
 
 def _spread(piece: Any) -> list[Any]:
@@ -178,9 +178,9 @@ def array_of(items: Typed, parents: np.ndarray, count: int, *, empty: str = "omi
     texts, counts = _present(items.json(), parents, count)
     bounds = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(bounds), texts)
-    whole = join("[", pc.binary_join(lists, ","), "]")
+    whole = join("[", pc.binary_join(lists, COMMA), "]")
     if empty == "omit" and (counts == 0).any():
-        whole = pc.if_else(pa.array(counts > 0), whole, NO_TEXT)
+        whole = nulled(whole, counts == 0)
     return raw(whole)
 
 
@@ -198,5 +198,5 @@ def _present(
 ) -> tuple[pa.StringArray, np.ndarray]:
     if texts.null_count:
         keep = texts.is_valid()
-        texts, parents = texts.filter(keep), parents[keep.to_numpy(zero_copy_only=False)]
+        texts, parents = texts.filter(keep), parents[mask(keep)]
     return texts, np.bincount(parents, minlength=count)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from backfill.log import Log
     from backfill.mapping import Mapping
-    from backfill.shard import Progress
+    from backfill.shard import Counts
 
 STATE = ".backfill"
 SANDBOX_FILE = "sandbox.sqlite"
@@ -74,7 +74,7 @@ def run_all(
     mappings: Sequence[Mapping],
     settings: Settings,
     stop: Stop,
-    watch: Callable[[Plan], Callable[[Progress, Report], None]] | None = None,
+    watch: Callable[[Plan], Callable[[Counts], None]] | None = None,
 ) -> Iterator[Report]:
     """Run streams one after the other, in order; a stream that stops ends the run.
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from backfill import spec
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
+from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, valid
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
 from backfill.mapping.check import NOW
 from backfill.mapping.document import ColumnForm, ConstForm
@@ -21,6 +22,8 @@ from backfill.transform import Times, column, members, times, value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEVER: Final = pa.scalar(np.iinfo(np.int64).min, pa.int64())
+TRUE: Final = pa.scalar(True, pa.bool_())
 LABELS: Final = ("event", "name", "category")
 
 
@@ -134,7 +137,7 @@ def id_texts(name: str, cells: Cells, frame: Frame) -> pa.StringArray:
     if pa.types.is_decimal(kind) and kind.scale <= 0:
         return texts
     is_float = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    present = cells.data.is_valid().to_numpy(zero_copy_only=False)
+    present = valid(cells.data)
     frame.fail(name, Code.ID_FLOAT if is_float else Code.ID_TYPE, present, texts)
     return pa.nulls(len(texts), pa.string())
 
@@ -144,27 +147,24 @@ def _json_ids(name: str, cells: Cells, texts: pa.StringArray, frame: Frame) -> p
     is_text = pc.starts_with(cells.data, '"')
     is_integer = pc.match_substring_regex(cells.data, r"^-?[0-9]+$")
     is_number = pc.match_substring_regex(cells.data, r"^-?[0-9]")
-    good = pc.fill_null(pc.or_(is_text, is_integer), True)
-    floats = pc.fill_null(pc.and_(is_number, pc.invert(good)), False)
+    good = pc.fill_null(pc.or_(is_text, is_integer), TRUE)
+    floats = pc.fill_null(pc.and_(is_number, pc.invert(good)), FALSE)
     others = pc.and_(pc.invert(good), pc.invert(floats))
-    frame.fail(name, Code.ID_FLOAT, floats.to_numpy(zero_copy_only=False), texts)
-    frame.fail(name, Code.ID_TYPE, others.to_numpy(zero_copy_only=False), texts)
-    return pc.if_else(good, texts, pa.scalar(None, pa.string()))
+    frame.fail(name, Code.ID_FLOAT, mask(floats), texts)
+    frame.fail(name, Code.ID_TYPE, mask(others), texts)
+    return pc.if_else(good, texts, NO_TEXT)
 
 
 def _no_empty(data: pa.StringArray) -> Typed:
     """An empty text is no id."""
-    empty = pc.equal(pc.binary_length(data), 0)
-    if pc.any(empty).as_py():
-        data = pc.if_else(empty, pa.scalar(None, pa.string()), data)
-    return text(data)
+    return text(nulled(data, (lengths(data) == 0) & valid(data)))
 
 
 def _put_timestamp(made: Draft, form: Any, frame: Frame) -> None:
     if form == NOW:
         return
     if isinstance(form, ConstForm):
-        constant = Cells(pa.repeat(str(form.const), frame.count))
+        constant = Cells(pa.repeat(pa.scalar(str(form.const), pa.string()), frame.count))
         found = times(ColumnForm(column="timestamp"), constant, frame)
     else:
         how = ColumnForm(column=form) if isinstance(form, str) else form
@@ -185,13 +185,12 @@ def _filled(how: ColumnForm, frame: Frame) -> Times:
 def texts_of_value(found: Value, count: int) -> pa.StringArray:
     """An id or label as n texts."""
     if isinstance(found, Fixed):
-        return pa.repeat(json.loads(found.text), count)
+        return pa.repeat(pa.scalar(json.loads(found.text), pa.string()), count)
     assert isinstance(found, Typed)
     return found.data
 
 
 def instants_of(instants: pa.Array) -> np.ndarray:
     """Milliseconds since 1970, the smallest int64 where blank."""
-    filled = pc.fill_null(instants.cast(pa.int64()), np.iinfo(np.int64).min)
-    found: np.ndarray = filled.to_numpy(zero_copy_only=False)
-    return found
+    filled = pc.fill_null(instants.cast(pa.int64()), NEVER)
+    return integers(filled)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from backfill import timestamp
 from backfill.cells import Cells, Frame, UnsupportedTypeError, texts_of
 from backfill.codes import Code
-from backfill.columns import mask, nulled
+from backfill.columns import integers, mask, nulled
 from backfill.jsontext import Fixed, Typed, array_of, map_of, object_of, plain, raw, text
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _floats(column: str, data: pa.Array, frame: Frame) -> Typed:
 def whole_floats(data: pa.Array, texts: pa.StringArray) -> pa.StringArray:
     """Return integral floats as digits (`1e+16` has none), others as they were."""
     whole = pc.and_(pc.is_finite(data), pc.equal(data, pc.floor(data)))
-    small = pc.and_(whole, pc.less(pc.abs(data), 2.0**63))
+    small = pc.and_(whole, pc.less(pc.abs(data), pa.scalar(2.0**63, data.type)))
     digits = pc.if_else(small, data, pa.scalar(None, data.type)).cast(pa.int64(), safe=False)
     return pc.coalesce(digits.cast(pa.string()), texts)
 
@@ -106,5 +106,4 @@ def _struct(column: str, data: pa.StructArray, frame: Frame) -> Typed:
 
 def parents_of(lists: pa.Array) -> np.ndarray:
     """Return the row of each item of a list column."""
-    found: np.ndarray = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    return found
+    return integers(pc.list_parent_indices(lists))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import mask, nulled, offsets, valid
+from backfill.columns import FALSE, STRING, mask, nulled, offsets, valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +74,10 @@ def _marks(texts: pa.StringArray, decimal: str, thousands: str | None) -> pa.Str
         grouped = _matches(texts, rf"^[+-]?[0-9]{{1,3}}({mark}[0-9]{{3}})+({point}[0-9]*)?$")
         texts = pc.if_else(pa.array(grouped), pc.replace_substring(texts, thousands, ""), texts)
     if decimal != ".":
-        foreign = pc.match_substring(texts, ".").fill_null(False)
-        texts = pc.if_else(foreign, pa.scalar("?"), pc.replace_substring(texts, decimal, "."))
+        foreign = pc.match_substring(texts, ".").fill_null(FALSE)
+        texts = pc.if_else(
+            foreign, pa.scalar("?", STRING), pc.replace_substring(texts, decimal, ".")
+        )
     return texts
 
 
@@ -120,10 +122,10 @@ def _failed(
 
 def _overflows(numbers_: pa.StringArray) -> np.ndarray:
     """Whether a reader that takes doubles would see infinity (`1e400`)."""
-    powers = pc.match_substring_regex(numbers_, "[eE]").fill_null(False)
+    powers = pc.match_substring_regex(numbers_, "[eE]").fill_null(FALSE)
     if not pc.any(powers).as_py():
         return np.zeros(len(numbers_), bool)
-    values = pc.if_else(powers, numbers_, pa.scalar("0")).cast(pa.float64())
+    values = pc.if_else(powers, numbers_, pa.scalar("0", STRING)).cast(pa.float64())
     return mask(pc.is_inf(values))
 
 

@@ -12,6 +12,7 @@ from backfill import identity
 from backfill.batch import Encodings
 from backfill.cells import Fault, Frame, frame_of
 from backfill.codes import Code
+from backfill.columns import integers, valid
 from backfill.encode import Named, encode
 from backfill.message import Draft, draft, identifier, texts_of_value
 from backfill.source import Span, open_file
@@ -96,7 +97,7 @@ def _lane(job: Job, drafts: list[Draft], frame: Frame) -> np.ndarray | None:
 def _key(name: str, frame: Frame) -> pa.StringArray:
     """A part of the key as text, by the rules of ids."""
     texts = texts_of_value(identifier(name, frame), frame.count)
-    blank = ~texts.is_valid().to_numpy(zero_copy_only=False)
+    blank = ~valid(texts)
     for fault in frame.faults:
         if fault.column == name:
             blank[fault.rows] = False
@@ -119,7 +120,7 @@ def _broken(span: Span, checked: Checked) -> Checked:
 def _without(checked: Checked, settled: np.ndarray, start: int) -> Checked:
     """Leave rows out: they are neither sent nor told."""
     rejects, held = (
-        table.filter(pa.array(~settled[table["row"].to_numpy() - start]))
+        table.filter(pa.array(~settled[integers(table["row"]) - start]))
         for table in (checked.rejects, checked.held)
     )
     return Checked(checked.keep & ~settled, rejects, held, checked.times)

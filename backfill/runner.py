@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from backfill.deliver import Delivery
     from backfill.plan import Plan
-    from backfill.shard import Progress
+    from backfill.shard import Counts, Progress
 
 REHEARSAL = "sandbox"
 """The destination's name when it is the embedded sandbox: its state gives way to a real one."""
@@ -64,7 +64,8 @@ class Options:
     max_rejects: str | None = None
     connections: int = 8
     log_echo: str | None = None
-    watch: Callable[[Progress, Report], None] = field(default=lambda _progress, _report: None)
+    watch: Callable[[Counts], None] = field(default=lambda _counts: None)
+    """Told the counts so far after each step."""
 
 
 @dataclass
@@ -252,7 +253,7 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
         for progress in local.run(books.plan, run, {shard.index: mark}, {shard.index: row_stop}):
             _commit(books, progress, mark)
             _judge(books, progress)
-            books.options.watch(progress, _report(books.state, books.store, books.options, 0))
+            books.options.watch(books.state.counts)
         file_state = books.state.files[shard.index]
         if stop.event.is_set():
             raise InterruptedRun(stop.exit_code, "stopped by a signal; all is saved")

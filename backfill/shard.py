@@ -118,6 +118,7 @@ def run_shard(
     """
     flow = _Flow(job, shard, mark, row_stop)
     credit, drain_until_s = run.window, float("inf")
+    settled: list[Settled] = []
     while True:
         if run.stop.is_set() and drain_until_s == float("inf"):
             run.delivery.stop()
@@ -125,10 +126,13 @@ def run_shard(
         quiet, sent = _fill(run, flow, credit, is_ordered=job.is_ordered)
         credit -= len(quiet) + sent
         done = _collect(run, flow, is_idle=credit == 0 or flow.is_over or run.stop.is_set())
-        credit += len(quiet) + len(done)
+        settled += [*map(_silently, quiet), *done]
         is_over = run.delivery.in_flight == 0 and (flow.is_over or run.stop.is_set())
-        if done or quiet or is_over:
-            yield _progress(job, shard, flow, [*map(_silently, quiet), *done])
+        # a save costs an fsync or two, so several batches share one, but never the whole window
+        if is_over or len(settled) >= run.window // 2 or (settled and not done):
+            yield _progress(job, shard, flow, settled)
+            credit += len(settled)
+            settled = []
         # what is still under way after the drain is sent again by the resume, with the same ids
         if is_over or run.clock() > drain_until_s:
             break
@@ -264,6 +268,6 @@ def _counts(settled: Settled, refused: pa.Table, now_ms: int) -> Counts:
         by_code=by_code,
     )
     if batch.times is not None:
-        counts.oldest_ms, counts.newest_ms, instants = batch.times
-        counts.within_72h = int((instants > now_ms - 1000 * RECENT_S).sum())
+        counts.oldest_ms, counts.newest_ms, _ = batch.times
+        counts.within_72h = batch.newer_than(now_ms - 1000 * RECENT_S)
     return counts

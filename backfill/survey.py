@@ -94,9 +94,8 @@ def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
         by_code=by_code,
     )
     if batch.times is not None:
-        counts.oldest_ms, counts.newest_ms, instants = batch.times
-        recent = plan.job.rules.now_ms - 1000 * RECENT_S
-        counts.within_72h = int((instants > recent).sum())
+        counts.oldest_ms, counts.newest_ms, _ = batch.times
+        counts.within_72h = batch.newer_than(plan.job.rules.now_ms - 1000 * RECENT_S)
     found.counts.add(counts)
     if sent:
         found.batches += 1

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import mask, nulled, valid
+from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.jsontext import Typed, plain, raw
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def iso(instants: pa.Array) -> Typed:
 def unix(instants: pa.Array) -> Typed:
     """Write whole seconds since 1970; parts of a second are cut."""
     seconds = pc.floor_temporal(instants, unit="second").cast(pa.int64())
-    return raw(pc.divide(seconds, 1000).cast(pa.string()))
+    return raw(pc.divide(seconds, pa.scalar(1000, pa.int64())).cast(pa.string()))
 
 
 def dates(instants: pa.Array) -> Typed:
@@ -137,7 +137,9 @@ def _read_iso_apart(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> I
     """Read the wall time and the zone apart, so that one column may hold all the forms."""
     parts = pc.extract_regex(texts, ISO)
     day, clock, zone = parts.flatten()
-    clock = pc.replace_substring(pc.if_else(_blank(clock), pa.scalar("00:00"), clock), ",", ".")
+    clock = pc.replace_substring(
+        pc.if_else(_blank(clock), pa.scalar("00:00", STRING), clock), ",", "."
+    )
     wall = pc.binary_join_element_wise(day, clock, "T")
     walls, unreadable = _walls(wall)
     unreadable |= valid(texts) & ~valid(parts)
@@ -171,12 +173,19 @@ def _is_castable(text: str | None) -> bool:
 
 def _offsets(zone: pa.Array) -> pa.Array:
     """`+05:30` → that duration; Z and blank → none."""
-    digits = pc.replace_substring(pc.fill_null(zone, "Z"), ":", "")
-    digits = pc.if_else(pc.match_substring_regex(digits, "^[+-]"), digits, pa.scalar("+0000"))
+    digits = pc.replace_substring(pc.fill_null(zone, pa.scalar("Z", STRING)), ":", "")
+    digits = pc.if_else(
+        pc.match_substring_regex(digits, "^[+-]"), digits, pa.scalar("+0000", STRING)
+    )
     digits = pc.utf8_rpad(digits, 5, "0")
     hours = pc.utf8_slice_codeunits(digits, 1, 3).cast(pa.int64())
-    minutes = pc.add(pc.multiply(hours, 60), pc.utf8_slice_codeunits(digits, 3, 5).cast(pa.int64()))
-    sign = pc.if_else(pc.starts_with(digits, "-"), pa.scalar(-60_000), pa.scalar(60_000))
+    minutes = pc.add(
+        pc.multiply(hours, pa.scalar(60, pa.int64())),
+        pc.utf8_slice_codeunits(digits, 3, 5).cast(pa.int64()),
+    )
+    sign = pc.if_else(
+        pc.starts_with(digits, "-"), pa.scalar(-60_000, pa.int64()), pa.scalar(60_000, pa.int64())
+    )
     return pc.multiply(minutes, sign).cast(pa.duration("ms"))
 
 
@@ -186,13 +195,13 @@ def _read_epoch(texts: pa.Array, times: int, over: int) -> Instants:
     whole, part = parts.flatten()
     found = Instants(pa.nulls(len(texts), MS))
     try:
-        value = pc.multiply_checked(whole.cast(pa.int64()), times)
+        value = pc.multiply_checked(whole.cast(pa.int64()), pa.scalar(times, pa.int64()))
     except pa.ArrowInvalid:  # far beyond any year
         far = mask(pc.greater(pc.utf8_length(whole), 13))
         found.fail(Code.TIME_UNREADABLE, far)
-        value = pc.multiply(pc.if_else(pa.array(far), None, whole).cast(pa.int64()), times)
+        value = pc.multiply(pc.if_else(pa.array(far), NO_TEXT, whole).cast(pa.int64()), times)
     if times > 1:  # the thousandths of a second
-        digits = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.fill_null(part, ""), 3, "0"), 0, 3)
+        digits = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.fill_null(part, EMPTY), 3, "0"), 0, 3)
         small = digits.cast(pa.int64())
         value = pc.if_else(
             pc.starts_with(whole, "-"), pc.subtract(value, small), pc.add(value, small)
@@ -205,7 +214,7 @@ def _read_epoch(texts: pa.Array, times: int, over: int) -> Instants:
 def _read_pattern(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Instants]) -> Instants:
     texts = pc.utf8_trim_whitespace(texts)
     if (shape := _shape(pattern)) is not None:
-        shaped = pc.if_else(pc.match_substring_regex(texts, shape), texts, None)
+        shaped = pc.if_else(pc.match_substring_regex(texts, shape), texts, NO_TEXT)
         walls = pc.strptime(shaped, format=pattern, unit="s", error_is_null=True).cast(MS)
         walls = pc.if_else(_is_real_day(walls, shaped, pattern), walls, pa.scalar(None, MS))
         has_zone = False
@@ -297,4 +306,4 @@ def _in_range(found: Instants) -> Instants:
 
 
 def _blank(texts: pa.Array) -> pa.Array:
-    return pc.equal(pc.fill_null(texts, ""), "")
+    return pc.equal(pc.fill_null(texts, EMPTY), EMPTY)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from backfill import natural, number, timestamp
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
-from backfill.columns import NO_TEXT, mask, nulled, valid
+from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, plain, raw, text
 from backfill.mapping.document import (
     ArrayForm,
@@ -84,8 +84,8 @@ def _blank(form: ColumnForm, typed: Typed, frame: Frame) -> Value:
 
 def _filled(typed: Typed, filling: Any) -> Typed:
     if isinstance(filling, str) and typed.is_free:
-        return text(pc.fill_null(typed.data, filling))
-    return raw(pc.fill_null(typed.json(), fixed(filling).text))
+        return text(pc.fill_null(typed.data, pa.scalar(filling, STRING)))
+    return raw(pc.fill_null(typed.json(), pa.scalar(fixed(filling).text, STRING)))
 
 
 def _checked(form: ColumnForm, cells: Cells, frame: Frame) -> Cells:
@@ -131,7 +131,7 @@ def _split(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     assert form.split is not None
     lists = pc.split_pattern(texts, form.split)
     items, parents = pc.utf8_trim_whitespace(lists.flatten()), natural.parents_of(lists)
-    items = pc.if_else(pc.equal(items, ""), NO_TEXT, items)
+    items = pc.if_else(pc.equal(items, EMPTY), NO_TEXT, items)
     typed = TYPES[form.type](form, Cells(items), frame.within(parents))
     return array_of(typed, parents, frame.count)
 
@@ -172,7 +172,11 @@ def _each(form: EachForm, frame: Frame) -> Value:
 
 def texts_json(made: Value, count: int) -> pa.StringArray:
     """Return n JSON texts, whatever the form."""
-    return pa.repeat(made.text, count) if isinstance(made, Fixed) else made.json()
+    return (
+        pa.repeat(pa.scalar(made.text, pa.string()), count)
+        if isinstance(made, Fixed)
+        else made.json()
+    )
 
 
 def _object(form: ObjectForm, frame: Frame) -> Value:
@@ -236,12 +240,14 @@ def _as_boolean(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     if pa.types.is_boolean(cells.data.type):
         return raw(cells.data.cast(pa.string()))
     texts = texts_of(cells)
-    given = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     words = [word.lower() for word in (*form.true, *form.false)]
-    known = pc.index_in(given, value_set=pa.array(words, pa.string()))
-    frame.fail(form.column, Code.BOOLEAN_UNREADABLE, valid(texts) & ~valid(known), texts)
+    known = pc.index_in(texts, value_set=pa.array(words, STRING))
+    if known.null_count > texts.null_count:  # other cases, blanks around, or no booleans
+        given = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+        known = pc.index_in(given, value_set=pa.array(words, STRING))
+        frame.fail(form.column, Code.BOOLEAN_UNREADABLE, valid(texts) & ~valid(known), texts)
     results = ["true"] * len(form.true) + ["false"] * len(form.false)
-    return raw(pa.array(results).take(known))
+    return raw(pa.array(results, STRING).take(known))
 
 
 @dataclass

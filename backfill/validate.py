@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from backfill import spec
 from backfill.cells import Fault
 from backfill.codes import Code, words
-from backfill.columns import mask, offsets, valid
+from backfill.columns import lengths, mask, offsets, valid
 from backfill.jsontext import Fixed, Parts, Typed
 from backfill.message import instants_of, texts_of_value
 
@@ -119,7 +119,7 @@ def _check_ids(draft: Draft, frame: Frame, rules: Rules) -> None:
         column = draft.columns[member]
         texts = texts_of_value(found, frame.count) if isinstance(found, Typed) else None
         if texts is not None:
-            long = mask(pc.greater(pc.binary_length(texts), spec.LIMITS.id))
+            long = lengths(texts) > spec.LIMITS.id
             frame.fail(column, Code.ID_TOO_LONG, long, texts)
             if spec.INTERNAL_ID_PREFIX not in rules.allowed and member in {"userId", "previousId"}:
                 internal = mask(pc.starts_with(texts, spec.INTERNAL_ID_PREFIX))
@@ -147,10 +147,9 @@ def _check_event(draft: Draft, frame: Frame, rules: Rules) -> None:
     if not isinstance(found, Typed):
         return
     column, texts = draft.columns["event"], found.data
-    blank = ~mask(pc.greater(pc.binary_length(texts), 0))
-    _fail_blank(frame, column, Code.EVENT_MISSING, blank)
-    long = mask(pc.greater(pc.binary_length(texts), spec.LIMITS.event))
-    frame.fail(column, Code.EVENT_TOO_LONG, long, texts)
+    size = lengths(texts)
+    _fail_blank(frame, column, Code.EVENT_MISSING, size == 0)
+    frame.fail(column, Code.EVENT_TOO_LONG, size > spec.LIMITS.event, texts)
     commands = pa.array(sorted(spec.COMMANDS - rules.allowed), pa.string())
     frame.fail(column, Code.EVENT_COMMAND, mask(pc.is_in(texts, value_set=commands)), texts)
 
@@ -190,9 +189,14 @@ def _check_times(draft: Draft, frame: Frame, rules: Rules) -> None:
         return
     newest = rules.now_ms + 1000 * spec.FUTURE_S
     if limits["max"] > newest and not rules.is_future_sent:
-        frame.fail(column, Code.TIME_FUTURE, mask(pc.greater(at, newest)), draft.time_texts())
+        frame.fail(
+            column,
+            Code.TIME_FUTURE,
+            mask(pc.greater(at, pa.scalar(newest, pa.int64()))),
+            draft.time_texts(),
+        )
     if limits["min"] < rules.not_before_ms:
-        old = mask(pc.less(at, rules.not_before_ms))
+        old = mask(pc.less(at, pa.scalar(rules.not_before_ms, pa.int64())))
         frame.fail(column, Code.TIME_TOO_OLD, old, draft.time_texts())
 
 

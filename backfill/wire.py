@@ -135,38 +135,41 @@ class Wire:
     def __init__(self, target: Target, *, deadline_s: float = DEADLINE_S) -> None:
         self._url = f"{target.url}/batch"
         self._deadline_s = deadline_s
-        self._session = requests.Session()
-        found = self._session.merge_environment_settings(self._url, {}, None, None, None)
-        self._session.trust_env = False  # proxies and CA files are looked up once, netrc never
-        self._session.proxies = found["proxies"]
-        self._session.verify = found["verify"]
+        session = requests.Session()
+        # proxies and CA files are looked up once, and netrc never: it would replace our key
+        found = session.merge_environment_settings(self._url, {}, True, None, None)
+        self._how: dict[str, Any] = {name: found[name] for name in ("proxies", "verify", "cert")}
+        session.trust_env = False
         key = target.key
-        self._session.auth = _Bearer(key) if target.is_bearer else HTTPBasicAuth(key.reveal(), "")
-        self._session.headers.update(
-            {
-                "Content-Type": "application/json",
-                "User-Agent": f"backfill/{spec.VERSION}",
-                "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
-                "Accept-Encoding": "identity",
-            }
+        self._request = session.prepare_request(
+            requests.Request(
+                "POST",
+                self._url,
+                headers={
+                    "Content-Type": "application/json",
+                    "User-Agent": f"backfill/{spec.VERSION}",
+                    "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
+                    "Accept-Encoding": "identity",
+                },
+                auth=_Bearer(key) if target.is_bearer else HTTPBasicAuth(key.reveal(), ""),
+            )
         )
-        adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def post(self, body: bytes) -> Answer:
         """Send one body. Raises WireError where no complete answer came in time, or TrustError."""
         until_s = time.monotonic() + self._deadline_s
         alarm = _Alarm(until_s)
+        # prepared once: preparing costs more than sending half a megabyte. A redirect is an answer
+        # here like any other, since it is a session that would follow it.
+        request = self._request
+        request.body = body
+        request.headers["Content-Length"] = str(len(body))
         try:
             with (
                 alarm,
-                self._session.post(
-                    self._url,
-                    data=body,
-                    timeout=self._deadline_s,
-                    allow_redirects=False,
-                    stream=True,
+                self._adapter.send(
+                    request, stream=True, timeout=self._deadline_s, **self._how
                 ) as response,
             ):
                 answer = _read(response)
@@ -182,7 +185,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._adapter.close()
 
 
 def _read(response: requests.Response) -> Answer:

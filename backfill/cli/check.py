@@ -31,6 +31,7 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
       backfill check mappings/
       backfill check mappings/orders.yaml --source exports/orders_2024.csv
     """
+    options.leave_pandas_out()
     from backfill.launch import dry_report, plan_of  # noqa: PLC0415  heavy, --help needs none
     from backfill.mapping import find_mappings  # noqa: PLC0415
     from backfill.survey import survey  # noqa: PLC0415

@@ -73,6 +73,33 @@ def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def leave_pandas_out() -> None:
+    """Keep pyarrow from importing pandas at its first array, only to know a Series if it met one.
+
+    That costs a quarter of a second. Where pandas is really used it is imported then, as ever. Only
+    for this process, whose arrays are all our own: a library must not do that to its host.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    shim = getattr(pa.lib, "_pandas_api", None)
+    if shim is None or "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas())
+    try:
+        assert not shim.have_pandas
+    finally:
+        sys.meta_path.pop(0)
+
+
+class _NoPandas:
+    """An importer that knows one thing: there is no pandas."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        """Refuse pandas, leave the others to the importers after this one."""
+        if name == "pandas":
+            raise ImportError(name)
+
+
 def settings_of(**given: Any) -> Settings:
     """Make settings of what click gave."""
     from backfill.launch import Settings  # noqa: PLC0415  heavy, and --help needs none of it

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from backfill.source import estimate_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backfill.plan import Plan
-    from backfill.report import Report
-    from backfill.shard import Progress
+    from backfill.shard import Counts
 
 
 class Bar:
@@ -23,10 +20,12 @@ class Bar:
         self._is_shown = is_shown
         self._bar: Any = None
 
-    def watch(self, plan: Plan) -> Callable[[Progress, Report], None]:
+    def watch(self, plan: Plan) -> Callable[[Counts], None]:
         """Return what is to be called after each step of this stream."""
         if not self._is_shown:
-            return lambda _progress, _report: None
+            return lambda _counts: None
+        from tqdm import tqdm  # noqa: PLC0415  only where a bar is seen
+
         rows = [estimate_rows(shard.file) for shard in plan.shards]
         total = None if None in rows else sum(n for n in rows if n is not None)
         self._bar = tqdm(
@@ -40,16 +39,11 @@ class Bar:
         )
         return self._step
 
-    def _step(self, progress: Progress, report: Report) -> None:
-        del progress
-        rows = report.rows
-        done = rows["read"] - rows["pending"]
-        if self._bar.total is not None and done > self._bar.total:
+    def _step(self, counts: Counts) -> None:
+        if self._bar.total is not None and counts.settled > self._bar.total:
             self._bar.total = None  # the estimate was too low: better none than a wrong one
-        self._bar.set_postfix(
-            requests=report.requests["sent"], rejects=rows["rejected"], refresh=False
-        )
-        self._bar.update(done - self._bar.n)
+        self._bar.set_postfix(requests=counts.sent, rejects=counts.rejected, refresh=False)
+        self._bar.update(counts.settled - self._bar.n)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -25,7 +25,8 @@ TAG: Final = "form="
 class Part(BaseModel):
     """Any part of the document: unknown keys are faults, nothing is converted."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # defer_build: only the whole document's validator is ever used, so only that one is built
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def _listed(value: object) -> object:
