@@ -42,6 +42,8 @@ class Encodings:
     """Per timestamp: the instants of the sent rows in ms."""
     rejects: pa.Table
     held: pa.Table
+    notes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Words about values that are sent: (column, what) → how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Frame:
     faults: list[Fault] = field(default_factory=list)
     parents: np.ndarray | None = None
     prefix: str = ""
+    notes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Values that are sent, but worth a word of `check`: (column, what) → how many."""
 
     def cells(self, name: str) -> Cells:
         """Return a column; one that is not there is blank (JSON lines may miss a key)."""
@@ -74,6 +76,12 @@ class Frame:
         rows = at if self.parents is None else self.parents[at]
         self.faults.append(Fault(self.prefix + column, code, rows, values))
 
+    def note(self, column: str, what: str, count: int) -> None:
+        """Count values that are worth a word."""
+        if count:
+            at = (self.prefix + column, what)
+            self.notes[at] = self.notes.get(at, 0) + count
+
     def inner(self, column: str, items: pa.StructArray, parents: np.ndarray) -> Frame:
         """Return the frame of the items of a list of structs."""
         inner = self.within(parents, f"{self.prefix}{column}.")
@@ -85,7 +93,7 @@ class Frame:
         """Return a frame of items without columns; parents: the row here of each item."""
         rows = parents if self.parents is None else self.parents[parents]
         named = self.prefix if prefix is None else prefix
-        return Frame(len(parents), {}, self.faults, rows, named)
+        return Frame(len(parents), {}, self.faults, rows, named, self.notes)
 
     def canonical(self, data: pa.Array, about: pa.Field, name: str) -> Cells:
         """Make one array canonical; rows that cannot be decoded are noted."""

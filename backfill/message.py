@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from backfill import spec
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
-from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, valid
+from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, raw_bytes, valid
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
 from backfill.mapping.check import NOW
 from backfill.mapping.document import ColumnForm, ConstForm
@@ -132,7 +132,10 @@ def id_texts(name: str, cells: Cells, frame: Frame) -> pa.StringArray:
     texts = texts_of(cells)
     if cells.is_json:
         return _json_ids(name, cells, texts, frame)
-    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+    if pa.types.is_string(kind):
+        _note_floats(name, texts, frame)
+        return texts
+    if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return texts
     if pa.types.is_decimal(kind) and kind.scale <= 0:
         return texts
@@ -140,6 +143,14 @@ def id_texts(name: str, cells: Cells, frame: Frame) -> pa.StringArray:
     present = valid(cells.data)
     frame.fail(name, Code.ID_FLOAT if is_float else Code.ID_TYPE, present, texts)
     return pa.nulls(len(texts), pa.string())
+
+
+def _note_floats(name: str, texts: pa.StringArray, frame: Frame) -> None:
+    """Texts such as 17850.0 stay what they are; but an export may have made floats of the ids."""
+    if len(texts) and (raw_bytes(texts) == ord(".")).any():
+        count = int(mask(pc.match_substring_regex(texts, r"^[0-9]+\.0$")).sum())
+        what = "ids that look like floats (17850.0): if they are integers, add type: integer"
+        frame.note(name, what, count)
 
 
 def _json_ids(name: str, cells: Cells, texts: pa.StringArray, frame: Frame) -> pa.StringArray:

@@ -12,19 +12,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import timestamp
 from backfill.cells import Cells, Frame, UnsupportedTypeError, texts_of
 from backfill.codes import Code
-from backfill.columns import integers, mask, nulled
+from backfill.columns import integers, lengths, mask, nulled
 from backfill.jsontext import Fixed, Typed, array_of, map_of, object_of, plain, raw, text
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def typed(column: str, cells: Cells, frame: Frame) -> Typed:
@@ -40,15 +38,30 @@ def typed(column: str, cells: Cells, frame: Frame) -> Typed:
         return _times(column, cells, frame)
     for kinds, write in SIMPLE:
         if any(is_kind(data.type) for is_kind in kinds):
-            return write(data.cast(pa.string()))
+            texts = data.cast(pa.string())
+            if pa.types.is_integer(data.type):
+                note_big(column, texts, frame)
+            return write(texts)
     raise UnsupportedTypeError(str(data.type))
 
 
+SAFE: Final = 1 << 53
+SAFE_DIGITS: Final = 16
 SIMPLE: Final = (
     ((pa.types.is_string, pa.types.is_null), text),
     ((pa.types.is_boolean, pa.types.is_integer, pa.types.is_decimal), raw),
     ((pa.types.is_date, pa.types.is_time), plain),
 )
+
+
+def note_big(column: str, texts: pa.StringArray, frame: Frame) -> None:
+    """Note integers past 2^53: they are sent exact, and readers that take doubles round them."""
+    if (lengths(texts) < SAFE_DIGITS).all():
+        return
+    big = mask(pc.match_substring_regex(texts, rf"^-?[0-9]{{{SAFE_DIGITS},}}$"))
+    at = np.flatnonzero(big)
+    count = sum(abs(int(text)) > SAFE for text in texts.take(pa.array(at)).to_pylist())
+    frame.note(column, "integers past 2^53, sent exact: many readers will round them", count)
 
 
 def _times(column: str, cells: Cells, frame: Frame) -> Typed:

@@ -82,7 +82,7 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         rejects = pa.concat_tables([rejects, table_of([late], span.start)]).sort_by("row")
         rows, texts = rows[fits], texts.filter(pa.array(fits))
     times = [column[rows - span.start] for column in checked.times]
-    return Encodings(span, lane, rows, texts, times, rejects, checked.held)
+    return Encodings(span, lane, rows, texts, times, rejects, checked.held, frame.notes)
 
 
 def _lane(job: Job, drafts: list[Draft], frame: Frame) -> np.ndarray | None:

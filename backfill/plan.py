@@ -154,8 +154,8 @@ def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
     lints = []
     places = dict(mapping.column_places)
     for message in mapping.document.messages:
-        for _, form in forms_of(message, ()):
-            if not isinstance(form, EachForm):
+        for _, form, _ in forms_of(message, ()):
+            if not isinstance(form, EachForm) or form.each not in schema.names:
                 continue
             kind = schema.field(form.each).type
             is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)

@@ -139,11 +139,11 @@ def as_text(report: Report) -> str:
     rows, requests = report.rows, report.requests
     if report.note:
         return f"{report.stream}: {report.note}"
-    lines = [f"{report.stream}: {rows['read']:,} rows read → {report.destination}"]
+    lines = [f"{report.stream}: {counted(rows['read'], 'row')} read → {report.destination}"]
     for name in ROWS:
         if rows[name] or name == "delivered":
             lines.append(f"  {name:<10}{rows[name]:>13,}{_hint(name, report)}")
-    sent = f"{requests['sent']:,} requests, {requests['bytes'] / 1e6:,.1f} MB"
+    sent = f"{counted(requests['sent'], 'request')}, {sized(requests['bytes'])}"
     retried = f", {requests['retried']:,} retried" if requests["retried"] else ""
     lines.append(f"  {'messages':<10}{report.messages['delivered']:>13,}  in {sent}{retried}")
     if report.timestamps["min"]:
@@ -153,6 +153,20 @@ def as_text(report: Report) -> str:
     if report.next_command:
         lines.append(f"  go on with: {report.next_command}")
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 request`, `2,000 requests`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def sized(size_bytes: int) -> str:
+    """`812 bytes`, `3.1 kB`, `1,204.5 MB`."""
+    if size_bytes < 1000:  # noqa: PLR2004  a kilobyte
+        return f"{size_bytes} bytes"
+    if size_bytes < 1_000_000:  # noqa: PLR2004  a megabyte
+        return f"{size_bytes / 1e3:,.1f} kB"
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def _hint(name: str, report: Report) -> str:

@@ -206,7 +206,8 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
         state = _begun(plan, options)
     plan = plan.judged_at(state.now_ms, state.lane_count)
     folder = store.folder / "runs" / state.run_id
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     read = open_shard(plan.job, plan.shards[0])
     form = form_of(plan.shards[0].file.format, read, many=len(plan.shards) > 1)
     files = [RejectsFile(folder, name, form) for name in ("rejects", "held")]

@@ -43,6 +43,8 @@ class Survey:
     batches: int = 0
     body_bytes: int = 0
     longest_bytes: int = 0
+    notes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Words about values that would be sent: (column, what) → how many."""
 
     def note(self, table: Any, read: Read) -> None:
         """Count the rows of a rejects or held table."""
@@ -71,6 +73,8 @@ def survey(
         before = found.rows
         for span in spans(read, 0, stop):
             given = encodings(plan.job, shard, span, mark)
+            for at, count in given.notes.items():
+                found.notes[at] = found.notes.get(at, 0) + count
             for batch in batcher.add(given):
                 _add(found, batch, plan, read)
             found.rows = before + span.stop

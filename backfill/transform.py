@@ -225,7 +225,7 @@ def _as_integer(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
 
 def _number(form: ColumnForm, cells: Cells, frame: Frame, *, whole: bool) -> Typed:
     if pa.types.is_integer(cells.data.type):
-        return raw(cells.data.cast(pa.string()))
+        return natural.typed(form.column, cells, frame)
     texts = texts_of(cells)
     if pa.types.is_floating(cells.data.type) and whole:
         texts = natural.whole_floats(cells.data, texts)
@@ -233,6 +233,7 @@ def _number(form: ColumnForm, cells: Cells, frame: Frame, *, whole: bool) -> Typ
     found, failed = number.numbers(texts, decimal=marks[0], thousands=marks[1], whole=whole)
     for code, at in failed:
         frame.fail(form.column, code, at, texts)
+    natural.note_big(form.column, found, frame)
     return raw(found)
 
 

@@ -61,16 +61,23 @@ def _as_json(found: Survey, report: Report) -> dict[str, Any]:
             "bytes": found.body_bytes,
             "longest_message_bytes": found.longest_bytes,
         },
+        "notes": [
+            {"column": column, "what": what, "count": count}
+            for (column, what), count in found.notes.items()
+        ],
         "causes": [vars(cause) for cause in found.causes.values()],
     }
 
 
 def _as_text(plan: Plan, found: Survey, report: Report, rate: float | str | None) -> str:
+    from backfill.report import counted, sized  # noqa: PLC0415  heavy, and --help needs none of it
+
     rows = report.rows
-    lines = [f"{report.stream}: {rows['read']:,} rows read"]
+    lines = [f"{report.stream}: {counted(rows['read'], 'row')} read"]
     lines.append(
-        f"  would send {found.counts.built:,} messages in {found.batches:,} requests,"
-        f" {found.body_bytes / 1e6:,.1f} MB{_time(plan, found, rate)}"
+        f"  would send {counted(found.counts.built, 'message')}"
+        f" in {counted(found.batches, 'request')}, {sized(found.body_bytes)}"
+        f"{_time(plan, found, rate)}"
     )
     if found.longest_bytes:
         lines.append(f"  the longest row has {found.longest_bytes:,} bytes of messages")
@@ -86,6 +93,8 @@ def _as_text(plan: Plan, found: Survey, report: Report, rate: float | str | None
             f"    {cause.count:>9,} × {cause.code}{' in ' + cause.column if cause.column else ''}"
         )
         lines += [f"      {s['file']}:{s['row']}: {s['reason']}" for s in cause.samples]
+    for (column, what), count in found.notes.items():
+        lines.append(f"  note: {column}: {count:,} {what}")
     if not rows["rejected"] and not rows["held"]:
         lines.append("  no row would be rejected or held")
     return "\n".join(lines)

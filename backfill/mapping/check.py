@@ -55,7 +55,8 @@ def lints_of(document: Document, name: str, yaml: Yaml) -> list[Lint]:
     for index, message in enumerate(document.messages):
         at: Path = ("messages", index)
         found += _members(message, at) + _reserved(message, at, document.guards.allow)
-        for path, form in forms_of(message, at):
+        found += _plain(message, at)
+        for path, form, _ in forms_of(message, at):
             found += _column(form, path, is_time=path[2:] == ("timestamp",))
     return [Lint(yaml.place(path), code, what, fix) for path, code, what, fix in found]
 
@@ -111,6 +112,21 @@ def _members(message: Any, at: Path) -> list[Fault]:
     return found
 
 
+def _plain(message: Any, at: Path) -> list[Fault]:
+    """Ids, names and times are one value: a column or a constant."""
+    found: list[Fault] = []
+    for member in (*spec.IDS, "event", "name", "category", "timestamp"):
+        form = getattr(message, member, None)
+        if form is None or isinstance(form, str | ColumnForm):
+            continue
+        if not isinstance(form, ConstForm):
+            what = f"{member} must be a column or a constant"
+            found.append(((*at, member), "wrong-form", what, "write {column: …} or {const: …}"))
+        elif not isinstance(form.const, str | int) or isinstance(form.const, bool):
+            found.append(((*at, member), "wrong-value", f"{member} must be a text", "quote it"))
+    return found
+
+
 def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
     found: list[Fault] = []
     kind = spec.TYPES[message.type]
@@ -133,8 +149,10 @@ def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
 
 
 def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
-    if not isinstance(name, str) or not name.strip():
-        return [(path, "wrong-value", "an event's name must be a text", "write it in quotes")]
+    if not isinstance(name, str):
+        return []  # told already
+    if not name.strip():
+        return [(path, "wrong-value", "an event's name must not be blank", "write its name")]
     if name.strip() in spec.COMMANDS and name not in allowed:
         what = f"the event '{name}' is a command that acts on the workspace"
         fix = f'rename it, or allow it on purpose with guards: {{allow: ["{name}"]}}'
@@ -205,37 +223,42 @@ def columns_of(document: Document) -> list[tuple[str, Path]]:
     """Every column of the source that is named, with the path of where it is named."""
     found: list[tuple[str, Path]] = [(name, ("key",)) for name in document.key]
     for index, message in enumerate(document.messages):
-        for path, form in forms_of(message, ("messages", index)):
+        for path, form, is_field in forms_of(message, ("messages", index)):
+            if is_field or (path[2:] == ("timestamp",) and form == NOW):
+                continue
             if isinstance(form, str):
-                if not (path[2:] == ("timestamp",) and form == NOW):
-                    found.append((form, path))
-            elif isinstance(form, ColumnForm):
-                found.append((form.column, (*path, "column")))
-            elif isinstance(form, JsonForm):
-                found.append((form.json_, (*path, "json")))
-            elif isinstance(form, EachForm):
-                found.append((form.each, (*path, "each")))
+                found.append((form, path))
+            elif (key := READS.get(type(form))) is not None:
+                found.append((getattr(form, key), (*path, key.rstrip("_"))))
     return found
 
 
-def forms_of(message: Any, at: Path) -> Iterator[tuple[Path, Any]]:
-    """Every value form of a message with its path, but what stands inside `each … as`: fields."""
+READS: Final = {ColumnForm: "column", JsonForm: "json_", EachForm: "each"}
+"""The forms that read a column, and where they name it."""
+
+
+def forms_of(message: Any, at: Path) -> Iterator[tuple[Path, Any, bool]]:
+    """Every value form of a message: path, form, and whether it names fields inside `each … as`."""
     for member in type(message).model_fields:
         value = getattr(message, member)
         if member == "type" or value is None:
             continue
         if isinstance(value, dict):
             for key, form in value.items():
-                yield from _walk(form, (*at, member, key))
+                yield from _walk(form, (*at, member, key), is_field=False)
         else:
-            yield from _walk(value, (*at, member))
+            yield from _walk(value, (*at, member), is_field=False)
 
 
-def _walk(form: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    yield path, form
+def _walk(form: Any, path: Path, *, is_field: bool) -> Iterator[tuple[Path, Any, bool]]:
+    yield path, form, is_field
     if isinstance(form, ObjectForm):
         for key, inner in form.object.items():
-            yield from _walk(inner, (*path, "object", key))
+            yield from _walk(inner, (*path, "object", key), is_field=is_field)
     elif isinstance(form, ArrayForm):
         for index, inner in enumerate(form.array):
-            yield from _walk(inner, (*path, "array", index))
+            yield from _walk(inner, (*path, "array", index), is_field=is_field)
+    elif isinstance(form, EachForm):
+        forms = form.as_.items() if isinstance(form.as_, dict) else [("", form.as_)]
+        for key, inner in forms:
+            yield from _walk(inner, (*path, "as", key) if key else (*path, "as"), is_field=True)

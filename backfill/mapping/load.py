@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from backfill.errors import Lint, MappingError, Place, UsageError
 from backfill.mapping.check import columns_of, lints_of
 from backfill.mapping.document import Document
 from backfill.mapping.strict_yaml import parse
-from backfill.mapping.words import lint_of, nearest
+from backfill.mapping.words import lint_of, nearest, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from backfill.mapping.strict_yaml import Path, Yaml
 
 
 BYTES_MAX: Final = 1 << 20
@@ -59,15 +62,52 @@ def load_mapping(path: str | FilePath) -> Mapping:
     if not isinstance(yaml.value, dict):
         fix = "begin with: version: 1"
         raise MappingError([Lint(Place(str(path), 1, 1), "empty", "this is no mapping", fix)])
-    try:
-        document = Document.model_validate(yaml.value)
-    except ValidationError as fault:
-        raise MappingError([lint_of(one, yaml) for one in fault.errors()]) from None
-    name = document.name or FilePath(path).stem
-    if lints := lints_of(document, name, yaml):
+    document, lints = _validated(yaml)
+    if document is not None:
+        lints += _further(document, document.name or FilePath(path).stem, yaml, lints)
+    if lints or document is None:
         raise MappingError(lints)
+    name = document.name or FilePath(path).stem
     places = tuple((column, yaml.place(at)) for column, at in columns_of(document))
     return Mapping(str(path), name, document, _fingerprint(name, document), places)
+
+
+def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint]]:
+    """Return the document and the faults of the models; without the faulty parts, if need be.
+
+    So that a person is told of everything at once, and not of the rest after the first mending.
+    """
+    try:
+        return Document.model_validate(yaml.value), []
+    except ValidationError as fault:
+        lints = [lint_of(one, yaml) for one in fault.errors()]
+        faulty = [path_of(one["loc"]) for one in fault.errors()]
+    rest = copy.deepcopy(yaml.value)
+    for path in sorted(faulty, key=len, reverse=True):
+        _cut_out(rest, path)
+    try:
+        return Document.model_validate(rest), lints
+    except ValidationError:
+        return None, lints
+
+
+def _cut_out(value: Any, path: Path) -> None:
+    for key in path[:-1]:
+        if not isinstance(value, dict | list) or (isinstance(value, dict) and key not in value):
+            return
+        value = value[key]
+    if path and isinstance(value, dict):
+        value.pop(path[-1], None)
+
+
+def _further(document: Document, name: str, yaml: Yaml, known: list[Lint]) -> list[Lint]:
+    """Return what the models cannot say, but nothing that only a part cut out has caused."""
+    hurt = {lint.place.line for lint in known}
+    return [
+        lint
+        for lint in lints_of(document, name, yaml)
+        if not known or (lint.code != "missing-member" and lint.place.line not in hurt)
+    ]
 
 
 def _text(path: FilePath) -> str:

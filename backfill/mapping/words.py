@@ -42,14 +42,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def lint_of(fault: ErrorDetails, yaml: Yaml) -> Lint:
     """One fault of the models as a lint."""
-    path = _path(fault["loc"], yaml.value)
+    path = path_of(fault["loc"])
     code, what, fix = _words(fault, path)
     return Lint(yaml.place(path), code, what, fix)
 
 
-def _path(loc: tuple[int | str, ...], value: Any) -> Path:
+def path_of(loc: tuple[int | str, ...]) -> Path:
     """The location as keys of the file: the tags of the unions are none."""
-    del value
     return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(TAG)))
 
 

@@ -7,6 +7,7 @@ import glob
 import gzip
 import hashlib
 import lzma
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -53,7 +54,7 @@ def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> lis
     """
     found: list[Path] = []
     for path in paths:
-        full = base / Path(path).expanduser()
+        full = Path(os.path.normpath(base / Path(path).expanduser()))
         if full.is_dir():
             found += _in_folder(full, file_format)
         elif full.exists():
