@@ -233,7 +233,7 @@ def columns_of(document: Document) -> list[tuple[str, Path]]:
     return found
 
 
-READS: Final = {ColumnForm: "column", JsonForm: "json_", EachForm: "each"}
+READS: Final[dict[type, str]] = {ColumnForm: "column", JsonForm: "json_", EachForm: "each"}
 """The forms that read a column, and where they name it."""
 
 

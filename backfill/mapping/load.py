@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
@@ -92,12 +93,12 @@ def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint]]:
 
 
 def _cut_out(value: Any, path: Path) -> None:
-    for key in path[:-1]:
-        if not isinstance(value, dict | list) or (isinstance(value, dict) and key not in value):
-            return
-        value = value[key]
-    if path and isinstance(value, dict):
-        value.pop(path[-1], None)
+    """Take a member out; where the way to it is not there, it is out already."""
+    with suppress(KeyError, IndexError, TypeError):
+        for key in path[:-1]:
+            value = value[key]
+        if isinstance(value, dict):
+            value.pop(path[-1], None)
 
 
 def _further(document: Document, name: str, yaml: Yaml, known: list[Lint]) -> list[Lint]:
