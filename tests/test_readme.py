@@ -1,0 +1,149 @@
+"""The README is the front door: every command in it is run here, in a copy, as it is printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backfill.cli import VERBS
+from backfill.mapping.document import (
+    FORMS,
+    ColumnForm,
+    CsvDialect,
+    DeliverySpec,
+    Document,
+    Guards,
+    SourceSpec,
+    keys_of,
+)
+from backfill.sandbox import ASSUMPTIONS, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give a copy of the checkout without a state, and an environment with a local destination."""
+    for name in ("samples", "mappings", "benchmarks", "README.md"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    program = tools / "backfill"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m backfill "$@"\n')
+    program.chmod(0o755)
+    with Sandbox(tmp_path / "elsewhere.sqlite") as sandbox:
+        path = os.pathsep.join([str(tools), sysconfig.get_path("scripts"), os.environ["PATH"]])
+        environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "BACKFILL_TO": sandbox.url,
+        }
+        yield tmp_path, environment
+
+
+def _run(script: str, fresh: tuple[Path, dict[str, str]]) -> subprocess.CompletedProcess[str]:
+    folder, environment = fresh
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def test_the_first_command_sends_the_samples_and_what_arrived_can_be_shown(
+    fresh: tuple[Path, dict[str, str]],
+) -> None:
+    first = SHELL[0].strip()
+    assert first == "pip install . && backfill run mappings/ --to sandbox"
+    ran = _run(first.removeprefix("pip install . && "), fresh)
+    assert ran.returncode == 0, ran.stderr
+    shown = _run("backfill sandbox show person 1", fresh)
+    assert "luisg@embraer.com.br" in shown.stdout
+
+
+def test_the_second_command_is_the_one_that_ci_calls() -> None:
+    assert SHELL[1].strip() == "pip install '.[dev]' && pytest"
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "pip install --quiet '.[dev]'" in ci
+    assert ci[-1] == "pytest"
+
+
+def test_the_first_migration_runs_as_it_is_printed(fresh: tuple[Path, dict[str, str]]) -> None:
+    tutorial = [block for block in SHELL[2:] if "my" in block or "ping" in block]
+    assert len(tutorial) == 4
+    script = "\n".join(tutorial).replace("CUSTOMERIO_WRITE_KEY=...", "CUSTOMERIO_WRITE_KEY=key")
+    ran = _run(script, fresh)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "no row would be rejected or held" in ran.stdout
+    assert "leonekohler@surfeu.de" in ran.stdout
+    assert "the key is good" in ran.stdout
+    assert re.search(r"people: finished → http://127\.0\.0\.1:\d+, 59 delivered", ran.stdout)
+    again = _run("CUSTOMERIO_WRITE_KEY=key backfill run my/people.yaml", fresh)
+    assert "nothing new" in again.stdout
+
+
+def test_the_python_lines_run_as_they_are_printed(fresh: tuple[Path, dict[str, str]]) -> None:
+    ran = _run(f"{sys.executable} - <<'PYTHON'\n{PYTHON[0]}PYTHON", fresh)
+    assert ran.returncode == 0, ran.stderr
+    assert "'type': 'track'" in ran.stdout
+    assert "'delivered': 412" in ran.stdout
+
+
+def test_the_benchmark_rehearses_itself(tmp_path: Path) -> None:
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        pytest.skip("no C compiler: the benchmark's sink cannot be built")
+    assert "python benchmarks/run.py --small" in SHELL[-1]
+    ran = subprocess.run(
+        [sys.executable, "benchmarks/run.py", "--small", "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "| backfill, CSV |" in ran.stdout
+
+
+def test_every_verb_option_and_key_is_named() -> None:
+    words = set(re.findall(r"[A-Za-z_0-9-]+", README))
+    assert set(VERBS) <= words
+    helped = subprocess.run(
+        [sys.executable, "-m", "backfill", "run", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    options = set(re.findall(r"--[a-z-]+", helped.stdout)) - {"--help"}
+    assert options <= words
+    for model in (Document, SourceSpec, ColumnForm, Guards, DeliverySpec, CsvDialect):
+        assert set(keys_of(model)) <= words, model
+    assert set(FORMS) <= words
+
+
+def test_the_sandbox_table_says_what_the_sandbox_assumes() -> None:
+    for silent, assumed in ASSUMPTIONS:
+        assert f"| {silent} | {assumed} |" in README
