@@ -51,13 +51,18 @@ def _key(text: str, where: str) -> Key:
     return Key(value)
 
 
+def wanted(to: str | None) -> str | None:
+    """Return the destination as given, else that of the environment."""
+    return to or os.environ.get(TO_VARIABLE) or None
+
+
 def find_target(to: str | None, key: Key | None) -> Target:
     """Return the target of `us`, `eu` or a URL; without `to` the key's own region, else us.
 
     Raises UsageError without a key or with a bad address, DestinationError where the key is of
     another region: the wrong one may answer 200 and keep nothing.
     """
-    to = to or os.environ.get(TO_VARIABLE)
+    to = wanted(to)
     if key is None:
         fix = f"set {KEY_VARIABLE}, or give --write-key-file; --to sandbox needs none"
         raise UsageError("there is no write key", where=to or "us", fix=fix)

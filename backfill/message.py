@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -97,18 +97,26 @@ def label(form: Any, frame: Frame) -> Value:
     """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
     if isinstance(form, ConstForm):
         return fixed(str(form.const).strip())
-    found = _texts(form, frame)
+    found = _texts(ColumnForm(column=form) if isinstance(form, str) else form, frame)
     return text(pc.utf8_trim_whitespace(found))
 
 
-def _texts(form: Any, frame: Frame) -> pa.StringArray:
-    """A column with its options, as texts: a type of the mapping first makes its own text of it."""
-    how = ColumnForm(column=form) if isinstance(form, str) else form
-    if how.model_fields_set - {"column"}:
-        made = column(how, frame)
-        assert isinstance(made, Typed)
+def _texts(how: ColumnForm, frame: Frame) -> pa.StringArray:
+    """A column with its options, as texts; what an option makes of it becomes text too."""
+    if not how.model_fields_set - {"column"}:
+        return texts_of(frame.cells(how.column))
+    # a default of any type is text here, and a blank has no other meaning than blank
+    bare = how.model_copy(update={"default": None, "blank": "omit"})
+    made = column(bare, frame)
+    assert isinstance(made, Typed)
+    if how.default is None or not made.data.null_count:
         return made.data
-    return texts_of(frame.cells(how.column))
+    failed = np.zeros(frame.count, bool)
+    for fault in frame.faults:
+        if fault.column == how.column:
+            failed[fault.rows] = True
+    filled = pc.fill_null(made.data, pa.scalar(str(how.default), pa.string()))
+    return nulled(filled, failed)
 
 
 def identifier(form: Any, frame: Frame) -> Value:
@@ -116,14 +124,14 @@ def identifier(form: Any, frame: Frame) -> Value:
     if isinstance(form, ConstForm):
         return fixed(str(form.const))
     how = ColumnForm(column=form) if isinstance(form, str) else form
-    if how.type in {"integer", "text"} or how.map is not None or how.default is not None:
-        made = column(how, frame)
-        assert isinstance(made, Typed)
-        return _no_empty(made.data)
+    if how.type is not None or how.map is not None:  # what a person asked for by name is the id
+        return _no_empty(_texts(how, frame))
     cells = frame.cells(how.column)
+    texts = id_texts(how.column, cells, frame)
     if how.model_fields_set - {"column"}:
-        column(how, frame)  # its checks
-    return _no_empty(id_texts(how.column, cells, frame))
+        frame = replace(frame, columns={how.column: Cells(texts)})
+        texts = _texts(how, frame)
+    return _no_empty(texts)
 
 
 def id_texts(name: str, cells: Cells, frame: Frame) -> pa.StringArray:

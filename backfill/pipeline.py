@@ -56,7 +56,8 @@ def open_shard(job: Job, shard: Shard) -> Read:
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     """Turn one span into texts and rejects; rows that are settled are left out."""
     document = job.mapping.document
-    frame = frame_of(span, sorted(job.mapping.columns), document.source.blank)
+    blank = document.source.blank if shard.file.format == "csv" else ()
+    frame = frame_of(span, sorted(job.mapping.columns), blank)
     drafts = [draft(message, index, frame) for index, message in enumerate(document.messages)]
     lane = _lane(job, drafts, frame)
     keys = [_key(name, frame) for name in document.key]

@@ -125,11 +125,12 @@ def run_shard(
             drain_until_s = run.clock() + DRAIN_S
         quiet, sent = _fill(run, flow, credit, is_ordered=job.is_ordered)
         credit -= len(quiet) + sent
-        done = _collect(run, flow, is_idle=credit == 0 or flow.is_over or run.stop.is_set())
+        is_idle = credit == 0 or flow.is_over or run.stop.is_set()
+        done = _collect(run, flow, is_idle=is_idle)
         settled += [*map(_silently, quiet), *done]
         is_over = run.delivery.in_flight == 0 and (flow.is_over or run.stop.is_set())
         # a save costs an fsync or two, so several batches share one, but never the whole window
-        if is_over or len(settled) >= run.window // 2 or (settled and not done):
+        if is_over or len(settled) >= run.window // 2 or (settled and is_idle and not done):
             yield _progress(job, shard, flow, settled)
             credit += len(settled)
             settled = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backfill.cli import options
-from backfill.errors import ExitCode, UsageError
+from backfill.errors import BackfillError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,8 +126,8 @@ def _show(report: Report, *, quiet: bool, as_json: bool) -> None:
         click.echo(as_text(report))
     if report.error:
         error = report.error
-        where = f"{error['where']}: " if error["where"] else ""
-        click.echo(f"{where}{error['what']}\n  fix: {error['fix']}", err=True)
+        told = BackfillError(error["what"], where=error["where"], fix=error["fix"])
+        click.echo(str(told), err=True)
 
 
 def _ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, quiet: bool) -> int:

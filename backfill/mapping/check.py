@@ -33,6 +33,7 @@ NOW: Final = "now"
 
 TIMES: Final = {"timestamp", "date"}
 EPOCHS: Final = {"unix_s", "unix_ms", "unix_us"}
+NOT_OF_TIMES: Final = {"as", "check", "map", "else", "split", "true", "false", "blank"}
 NEEDS: Final = {  # option → the types it says something about
     "format": TIMES,
     "timezone": TIMES,
@@ -179,6 +180,9 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
             needs = " or ".join(sorted(NEEDS[option]))
             what = f"'{option}' says nothing here"
             found.append(((*path, option), "bad-option", what, f"add type: {needs}"))
+    for option in sorted(written & NOT_OF_TIMES) if is_time else ():
+        what = f"'{option}' says nothing for a timestamp"
+        found.append(((*path, option), "bad-option", what, "leave it out"))
     if "else" in written and form.map is None:
         found.append(((*path, "else"), "bad-option", "'else' needs a map", "add map:"))
     return found + _timezone(form, path) + _pattern(form, path) + _else(form, path)
