@@ -138,6 +138,16 @@ REASONS: Final[dict[Code, Reason]] = {
 }
 
 
+WHOLE: Final = {
+    Code.ROW_RAGGED,
+    Code.ROW_UNREADABLE,
+    Code.NOT_UTF8,
+    Code.REFUSED,
+    Code.MESSAGE_TOO_LONG,
+}
+"""These bring words of their own, not a cell to be quoted."""
+
+
 def words(code: Code, value: str | None) -> str:
     """The reason as a person reads it: what is wrong with the value, then what to do."""
     shown = "" if value is None else _shown(code, value)
@@ -146,7 +156,7 @@ def words(code: Code, value: str | None) -> str:
 
 
 def _shown(code: Code, value: str) -> str:
-    if code in {Code.ROW_RAGGED, Code.ROW_UNREADABLE, Code.REFUSED, Code.MESSAGE_TOO_LONG}:
-        return value  # these bring whole words, not a cell
+    if code in WHOLE:
+        return value
     short = value if len(value) <= VALUE_CHARS else value[: VALUE_CHARS - 1] + "…"
     return repr(short)

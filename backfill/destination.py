@@ -63,18 +63,19 @@ def find_target(to: str | None, key: Key | None) -> Target:
     another region: the wrong one may answer 200 and keep nothing.
     """
     to = wanted(to)
+    url = None if to is None or to in spec.REGIONS else _url(to)
     if key is None:
         fix = f"set {KEY_VARIABLE}, or give --write-key-file; --to sandbox needs none"
         raise UsageError("there is no write key", where=to or "us", fix=fix)
     own = re.fullmatch(spec.KEY_PATTERN, key.reveal())
     is_bearer = own is not None
-    if to is None or to in spec.REGIONS:
+    if url is None:
         region = to or (own[1] if own else "us")
         if own and own[1] != region:
             what = f"the key is of the region {own[1]}"
             raise DestinationError(what, where=f"--to {region}", fix=f"use --to {own[1]}")
         return Target(spec.REGIONS[region], key, is_bearer=is_bearer)
-    return Target(_url(to), key, is_bearer=is_bearer)
+    return Target(url, key, is_bearer=is_bearer)
 
 
 def _url(to: str) -> str:

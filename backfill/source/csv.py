@@ -157,7 +157,8 @@ class CsvReader:
         text = row.text or ""
         cells = next(iter(self._cells([text])), []) if text else []
         wanted = len(self.columns)
-        reason = f"the row has {row.actual_columns} cells, the header has {wanted}"
+        some = "1 cell" if row.actual_columns == 1 else f"{row.actual_columns} cells"
+        reason = f"the row has {some}, the header has {wanted}"
         if len(cells) > wanted:
             reason += f"; left over: {self._dialect.delimiter.join(cells[wanted:])}"
         padded = (cells + [""] * wanted)[:wanted]

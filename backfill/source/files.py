@@ -9,6 +9,7 @@ import hashlib
 import lzma
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,12 +63,18 @@ def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> lis
         elif glob.has_magic(path):
             found += _matching(full)
         else:
-            raise UsageError("there is no such file", where=full, fix="correct the path")
+            near = get_close_matches(full.name, _names_in(full.parent), n=1)
+            fix = f"did you mean '{near[0]}'?" if near else "correct the path"
+            raise UsageError("there is no such file", where=full, fix=fix)
     files = [_described(path, file_format) for path in found]
     if len({file.format for file in files}) > 1:
         fix = "use one format a mapping, or say format: and name the files"
         raise UsageError("the source mixes formats", where=", ".join(paths), fix=fix)
     return files
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _in_folder(folder: Path, file_format: str | None) -> list[Path]:
