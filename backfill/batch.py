@@ -181,13 +181,14 @@ class Batcher:
     def _cut(self, lane: int, stop: int, spans: list[Span]) -> Batch:
         """Make a batch of what a lane holds before `stop`. spans: those it still holds rows of."""
         state = self._lanes[lane]
-        inner = b"".join(piece.data for piece in state.pieces)[1:]
+        parts = [piece.data for piece in state.pieces]
+        parts[:1] = [part[1:] for part in parts[:1]]  # the first message has no comma before it
         batch = Batch(
             lane=lane,
             start=state.start,
             stop=stop,
             rows=_joined([piece.rows for piece in state.pieces]),
-            body=OPEN + inner + CLOSE,
+            body=b"".join([OPEN, *parts, CLOSE]),
             bounds=_bounds(state.pieces),
             messages_per_row=self._per_row,
             rejects=_before(state.rejects, stop),

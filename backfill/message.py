@@ -16,7 +16,7 @@ from backfill.codes import Code
 from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, raw_bytes, valid
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
 from backfill.mapping.check import NOW
-from backfill.mapping.document import ColumnForm, ConstForm
+from backfill.mapping.document import ColumnForm, ConstForm, column_form
 from backfill.transform import Times, column, members, times, value
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def label(form: Any, frame: Frame) -> Value:
     """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
     if isinstance(form, ConstForm):
         return fixed(str(form.const).strip())
-    found = _texts(ColumnForm(column=form) if isinstance(form, str) else form, frame)
+    found = _texts(column_form(form) if isinstance(form, str) else form, frame)
     return text(pc.utf8_trim_whitespace(found))
 
 
@@ -123,7 +123,7 @@ def identifier(form: Any, frame: Frame) -> Value:
     """Evaluate an id. Text for ever: digits stay as they are, floats fail, blank is null."""
     if isinstance(form, ConstForm):
         return fixed(str(form.const))
-    how = ColumnForm(column=form) if isinstance(form, str) else form
+    how = column_form(form) if isinstance(form, str) else form
     if how.type is not None or how.map is not None:  # what a person asked for by name is the id
         return _no_empty(_texts(how, frame))
     cells = frame.cells(how.column)
@@ -184,9 +184,9 @@ def _put_timestamp(made: Draft, form: Any, frame: Frame) -> None:
         return
     if isinstance(form, ConstForm):
         constant = Cells(pa.repeat(pa.scalar(str(form.const), pa.string()), frame.count))
-        found = times(ColumnForm(column="timestamp"), constant, frame)
+        found = times(column_form("timestamp"), constant, frame)
     else:
-        how = ColumnForm(column=form) if isinstance(form, str) else form
+        how = column_form(form) if isinstance(form, str) else form
         found = _filled(how, frame)
     made.members["timestamp"] = found.typed
     made.instants = found.instants

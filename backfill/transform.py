@@ -25,6 +25,7 @@ from backfill.mapping.document import (
     EachForm,
     JsonForm,
     ObjectForm,
+    column_form,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ EMAIL: Final = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.]+$"
 def value(form: Any, frame: Frame) -> Value | None:
     """Evaluate any value form; None where it is blank in every row by the mapping itself."""
     if isinstance(form, str):
-        return column(ColumnForm(column=form), frame)
+        return column(column_form(form), frame)
     if isinstance(form, ConstForm):
         return None if form.const is None else fixed(form.const)
     return FORMS[type(form)](form, frame)
@@ -184,7 +185,7 @@ def _object(form: ObjectForm, frame: Frame) -> Value:
 
 
 def _json(form: JsonForm, frame: Frame) -> Typed:
-    return _as_json(ColumnForm(column=form.json_), frame.cells(form.json_), frame)
+    return _as_json(column_form(form.json_), frame.cells(form.json_), frame)
 
 
 def _as_json(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:

@@ -6,6 +6,7 @@ from them. `backfill/mapping/load.py` turns their faults into words with places.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -67,6 +68,12 @@ class ColumnForm(Options):
     """The value of a column."""
 
     column: str
+
+
+@cache
+def column_form(name: str) -> ColumnForm:
+    """Return a bare name as the form it is short for."""
+    return ColumnForm(column=name)
 
 
 class ConstForm(Part):
