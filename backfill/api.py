@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from backfill.errors import BackfillError, ExitCode
 from backfill.launch import Settings, plan_of, run_all
-from backfill.preview import preview as rows_of
 from backfill.runner import Stop
+from backfill.sample import sample as rows_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,7 +26,7 @@ def retry_after_s(header: str | None, now: datetime) -> float | None:
     if header is None:
         return None
     text = header.strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]+", text):
         return float(text)
     try:
         at = parsedate_to_datetime(text)

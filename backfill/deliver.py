@@ -165,17 +165,20 @@ class Delivery:
             self._ready.put(None)
 
     def _send(self) -> None:
-        poster = self._connect()
-        try:
-            while (given := self._ready.get()) is not None:
-                batch, lane = given
+        poster: Poster | None = None
+        while (given := self._ready.get()) is not None:
+            batch, lane = given
+            try:
+                poster = poster or self._connect()
                 outcome = self._outcome(batch, poster)
-                if isinstance(outcome, Failed):
-                    self.stop()
-                if lane is not None:
-                    self._free(lane)
-                self._outcomes.put(outcome)
-        finally:
+            except Exception as error:  # noqa: BLE001  whatever it is, the batch comes back
+                outcome = Failed(batch, _own_fault(error))
+            if isinstance(outcome, Failed):
+                self.stop()
+            if lane is not None:
+                self._free(lane)
+            self._outcomes.put(outcome)
+        if poster is not None:
             poster.close()
 
     def _free(self, lane: int) -> None:
@@ -192,8 +195,6 @@ class Delivery:
             return Unsent(batch)
         except BackfillError as error:
             return Failed(batch, error)
-        except Exception as error:  # noqa: BLE001  a fault of ours must reach the exit code
-            return Failed(batch, BackfillError(f"a sender failed: {type(error).__name__}: {error}"))
 
     def _deliver(self, batch: Batch, poster: Poster) -> Settled:
         """Send a batch; where it is refused, its halves, down to the row."""
@@ -210,7 +211,7 @@ class Delivery:
             if last - first == 1:
                 refusals.append(Refusal(first, reason))
                 continue
-            self._settings.note("halved", {"rows": last - first, "reason": reason})
+            self._settings.note("halved", {"rows": last - first})
             middle = (first + last) // 2
             pending += [(middle, last), (first, middle)]  # the first half goes first
         return Settled(batch, tuple(refusals), tally.effort())
@@ -261,7 +262,7 @@ class Delivery:
         return DestinationError(self._settings.scrub(what), where=self._settings.origin, fix=fix)
 
     def _words(self, answer: Answer) -> str:
-        words = self._settings.scrub(_words(answer.body))
+        words = _words(answer.body, self._settings.scrub)
         return words or ("the request is too large" if answer.status == 413 else "no reason given")  # noqa: PLR2004
 
     def _admit(self) -> None:
@@ -334,11 +335,17 @@ def _is_answer(body: bytes) -> bool:
         return False
 
 
-def _words(body: bytes) -> str:
+def _own_fault(error: Exception) -> BackfillError:
+    """A fault of ours must reach the exit code."""
+    fix = "this is a fault of backfill: please report it"
+    return BackfillError(f"a sender failed: {type(error).__name__}", fix=fix)
+
+
+def _words(body: bytes, scrub: Callable[[str], str]) -> str:
     """Return what an error says, whatever its form: the contract promises none."""
-    text = body[:4096].decode(errors="replace").strip()
+    text = scrub(body.decode(errors="replace").strip())  # before it is cut, or half a key stays
     try:
-        found = _reasons(json.loads(body))
+        found = [scrub(reason) for reason in _reasons(json.loads(body))]
     except (ValueError, RecursionError):
         found = []
     return ("; ".join(found) or " ".join(text.split()))[:REASON_CHARS]

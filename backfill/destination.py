@@ -51,9 +51,14 @@ def _key(text: str, where: str) -> Key:
     return Key(value)
 
 
-def wanted(to: str | None) -> str | None:
-    """Return the destination as given, else that of the environment."""
-    return to or os.environ.get(TO_VARIABLE) or None
+def resolve(to: str | None, key: Key | None) -> str:
+    """Return the destination's name: as given, else the key's region, else the environment's."""
+    return to or _region(key) or os.environ.get(TO_VARIABLE) or "us"
+
+
+def _region(key: Key | None) -> str | None:
+    own = re.fullmatch(spec.KEY_PATTERN, key.reveal()) if key else None
+    return own[1] if own else None
 
 
 def find_target(to: str | None, key: Key | None) -> Target:
@@ -62,30 +67,30 @@ def find_target(to: str | None, key: Key | None) -> Target:
     Raises UsageError without a key or with a bad address, DestinationError where the key is of
     another region: the wrong one may answer 200 and keep nothing.
     """
-    to = wanted(to)
-    url = None if to is None or to in spec.REGIONS else _url(to)
+    to = resolve(to, key)
+    url = None if to in spec.REGIONS else _url(to)
     if key is None:
         fix = f"set {KEY_VARIABLE}, or give --write-key-file; --to sandbox needs none"
-        raise UsageError("there is no write key", where=to or "us", fix=fix)
-    own = re.fullmatch(spec.KEY_PATTERN, key.reveal())
-    is_bearer = own is not None
-    if url is None:
-        region = to or (own[1] if own else "us")
-        if own and own[1] != region:
-            what = f"the key is of the region {own[1]}"
-            raise DestinationError(what, where=f"--to {region}", fix=f"use --to {own[1]}")
-        return Target(spec.REGIONS[region], key, is_bearer=is_bearer)
-    return Target(url, key, is_bearer=is_bearer)
+        raise UsageError("there is no write key", where=to, fix=fix)
+    own = _region(key)
+    if url is None and own not in {None, to}:
+        fix = f"use --to {own}"
+        raise DestinationError(f"the key is of the region {own}", where=f"--to {to}", fix=fix)
+    return Target(url or spec.REGIONS[to], key, is_bearer=own is not None)
 
 
 def _url(to: str) -> str:
-    parts = urlsplit(to)
     fix = "write us, eu, sandbox or an address such as https://cdp.customer.io"
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+    try:
+        parts = urlsplit(to)
+        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets, or a port that is none
+        parts, is_whole = urlsplit(""), False
+    if not is_whole or re.search(r"\s", to) or parts.query or parts.fragment:
         raise UsageError(f"'{to}' is no destination", where="--to", fix=fix)
     if parts.username or parts.password:
         raise UsageError("an address with a password is refused", where="--to", fix=fix)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         fix = "use https://; http:// is for this machine only"
         raise UsageError("http:// would send the key in the clear", where=f"--to {to}", fix=fix)
     path = parts.path.rstrip("/").removesuffix("/batch").removesuffix("/v1")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backfill.batch import Limits
 from backfill.deliver import Delivery
 from backfill.deliver import Settings as DeliverySettings
-from backfill.destination import SANDBOX, find_key, find_target, scrubber, wanted
+from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errors import ExitCode, UsageError
 from backfill.plan import Plan, make_plan
 from backfill.ratelimit import TokenBucket
@@ -103,8 +103,9 @@ def run_all(
 @contextmanager
 def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
-    if wanted(settings.to) != SANDBOX:
-        target = find_target(settings.to, find_key(settings.key_file))
+    key = None if settings.to == SANDBOX else find_key(settings.key_file)
+    if resolve(settings.to, key) != SANDBOX:
+        target = find_target(settings.to, key)
         yield target, target.origin
         return
     from backfill.sandbox import Sandbox  # noqa: PLC0415  a server, only where it is asked for

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
+from backfill.errors import MismatchError
 from backfill.source import LINE
 
 if TYPE_CHECKING:
@@ -45,11 +46,18 @@ class RejectsFile:
         self.path = folder / f"{name}.{form.suffix}"
 
     def cut_back(self, length: int) -> None:
-        """Forget what was written after the last checkpoint."""
+        """Forget what was written after the last save. Raises MismatchError where less is there."""
         if not length:
             self.path.unlink(missing_ok=True)
-        elif self.path.exists():
-            os.truncate(self.path, length)
+            return
+        found = self.length
+        if found < length:
+            raise MismatchError(
+                f"the file has {found} bytes, the checkpoint knows of {length}",
+                where=self.path,
+                fix="put the file back as the run left it (a copy is for edits), or --restart",
+            )
+        os.truncate(self.path, length)
 
     def append(self, tolds: tuple[Told, ...], read: Read) -> None:
         """Write the rows and make them durable."""

@@ -19,6 +19,7 @@ from backfill.errors import (
     MismatchError,
     RejectsError,
     ResumableError,
+    UsageError,
 )
 from backfill.log import Log
 from backfill.pipeline import open_shard
@@ -181,8 +182,13 @@ def _run(
     open_delivery: Callable[[Log], Delivery],
     stop: Stop,
 ) -> Report:
-    books = _opened(plan, options, store, state)
-    log = Log(books.folder / "log.jsonl", echo=options.log_echo)
+    try:
+        books = _opened(plan, options, store, state)
+        log = Log(books.folder / "log.jsonl", echo=options.log_echo)
+    except OSError as fault:
+        what = f"the state folder cannot be written: {fault.strerror}"
+        fix = "choose another with --state, or correct its permissions"
+        raise UsageError(what, where=store.folder, fix=fix) from None
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
     log.note("start", {**started, "destination": options.destination})
     delivery = open_delivery(log)
@@ -335,22 +341,28 @@ def _closed(books: _Books, error: BackfillError | None) -> Report:
     """Write the report of a run that ended, for whatever reason."""
     counts = books.state.counts
     exit_code = ExitCode.REJECTS if counts.rejected or counts.held else ExitCode.OK
-    if error is not None:
-        exit_code = error.exit_code
-    rejects, held = books.rejects.finished(), books.held.finished()
     report = _report(books.state, books.store, books.options, exit_code)
-    report.rejects_path, report.held_path = _text(rejects), _text(held)
     report.resumed_from = books.resumed_from
-    if error is not None:
-        report.error = {"what": error.what, "where": error.where, "fix": error.fix}
-        report.next_command = books.options.command or None
+    _tell(report, error, books.options)
     try:
         report.check(is_finished=books.state.is_finished)
+        report.rejects_path = _text(books.rejects.finished())
+        report.held_path = _text(books.held.finished())
+        _write_report(books.folder / "report.json", report)
     except BackfillError as fault:
-        report.exit_code = fault.exit_code
-        report.error = {"what": fault.what, "where": fault.where, "fix": fault.fix}
-    _write_report(books.folder / "report.json", report)
+        _tell(report, fault, books.options)
+    except OSError as fault:
+        _tell(report, error or _cannot_save(books, fault), books.options)
     return report
+
+
+def _tell(report: Report, error: BackfillError | None, options: Options) -> None:
+    """Put into a report what stopped its run."""
+    if error is None:
+        return
+    report.exit_code = int(error.exit_code)
+    report.error = {"what": error.what, "where": error.where, "fix": error.fix}
+    report.next_command = options.command or None
 
 
 def _text(path: Path | None) -> str | None:

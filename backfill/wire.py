@@ -158,30 +158,40 @@ class Wire:
 
     def post(self, body: bytes) -> Answer:
         """Send one body. Raises WireError where no complete answer came in time, or TrustError."""
-        until_s = time.monotonic() + self._deadline_s
-        alarm = _Alarm(until_s)
         # prepared once: preparing costs more than sending half a megabyte. A redirect is an answer
         # here like any other, since it is a session that would follow it.
-        request = self._request
-        request.body = body
-        request.headers["Content-Length"] = str(len(body))
+        self._request.body = body
+        self._request.headers["Content-Length"] = str(len(body))
+        alarm = _Alarm(time.monotonic() + self._deadline_s)
         try:
-            with (
-                alarm,
-                self._adapter.send(
-                    request, stream=True, timeout=self._deadline_s, **self._how
-                ) as response,
-            ):
-                answer = _read(response)
+            answer = self._exchange(alarm)
         except requests.exceptions.SSLError as fault:
             raise TrustError(_told(fault)) from None
+        except WireError:
+            self.close()
+            raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
-            if alarm.has_rung:
-                raise WireError(f"no answer within {self._deadline_s:g} s") from None
-            raise WireError(_told(fault)) from None
+            self.close()
+            raise WireError(self._late if alarm.has_rung else _told(fault)) from None
         if alarm.has_rung:
-            raise WireError(f"no complete answer within {self._deadline_s:g} s")
+            self.close()
+            raise WireError(self._late)
+        if answer.status < 200 or answer.is_cut:  # noqa: PLR2004  1xx: the real one is to come
+            self.close()  # what may still come on this connection answers no later request
         return answer
+
+    @property
+    def _late(self) -> str:
+        return f"no complete answer within {self._deadline_s:g} s"
+
+    def _exchange(self, alarm: _Alarm) -> Answer:
+        with (
+            alarm,
+            self._adapter.send(
+                self._request, stream=True, timeout=self._deadline_s, **self._how
+            ) as response,
+        ):
+            return _read(response)
 
     def close(self) -> None:
         """Close the connection."""
@@ -198,9 +208,25 @@ def _read(response: requests.Response) -> Answer:
             break
         body += part
     is_cut = len(body) > ANSWER_BYTES_MAX
-    if is_cut or response.status_code < 200:  # noqa: PLR2004  1xx: the real answer is still to come
+    if is_cut:
         raw.close()
+    _prove_whole(response, body)
     return Answer(response.status_code, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
+
+
+def _prove_whole(response: requests.Response, body: bytes) -> None:
+    """Raise WireError where the connection may have ended before the answer did.
+
+    The standard library takes an end of the connection for the end of the headers.
+    """
+    head = getattr(response.raw, "_original_response", None)
+    if head is not None and getattr(head.msg, "defects", None):
+        raise WireError("the answer's headers are cut short")
+    has_length = {"content-length", "transfer-encoding"} & {
+        name.lower() for name in response.headers
+    }
+    if response.status_code == 200 and not has_length and not body.strip():  # noqa: PLR2004
+        raise WireError("the answer is cut short, or empty without saying so")
 
 
 def _told(fault: BaseException) -> str:

@@ -10,7 +10,7 @@ import click
 from backfill.cli import options
 
 if TYPE_CHECKING:
-    from backfill.preview import Shown
+    from backfill.sample import Shown
 
 
 @click.command(short_help="The exact messages of some rows, beside the row.")
@@ -39,7 +39,7 @@ def preview(
     options.leave_pandas_out()
     from backfill.launch import plan_of  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.mapping import load_mapping  # noqa: PLC0415
-    from backfill.preview import preview as rows_of  # noqa: PLC0415
+    from backfill.sample import sample as rows_of  # noqa: PLC0415
 
     settings = options.settings_of(sources=sources, **given)
     plan = plan_of(load_mapping(mapping), settings).hashed({})

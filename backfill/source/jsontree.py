@@ -43,22 +43,26 @@ def parsed(line: bytes) -> dict[str, Any] | Broken:
         return Broken(Code.ROW_UNREADABLE, str(fault).splitlines()[0], ())
     if not isinstance(value, dict):
         return Broken(Code.ROW_UNREADABLE, f"it is a {type(value).__name__}", ())
-    return value
+    return {key: _unblank(item) for key, item in value.items()}  # a blank key is a column too
 
 
-def pairs(members: list[tuple[str, Any]]) -> dict[str, Any] | None:
+def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object; a key that comes twice is a fault, since one value would be lost."""
     made: dict[str, Any] = {}
     for key, item in members:
         if key in made:
             raise ValueError(f"the key {key!r} comes twice")
-        made[key] = _unblank(item)
-    return {key: item for key, item in made.items() if item is not None}
+        made[key] = item
+    return made
 
 
 def _unblank(value: Any) -> Any:
+    """Return a value without its blanks, None where nothing is left."""
     if isinstance(value, list):
         value = [item for item in map(_unblank, value) if item is not None]
+    elif isinstance(value, dict):
+        inner = ((key, _unblank(item)) for key, item in value.items())
+        value = {key: item for key, item in inner if item is not None}
     return None if value in ([], {}) else value
 
 

@@ -30,7 +30,7 @@ class Shown:
     """Why it would not be sent."""
 
 
-def preview(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
+def sample(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
     """Yield `count` rows, from the row `first` (as a person counts) or from the begin."""
     left = count
     for shard in plan.shards:
