@@ -12,7 +12,7 @@ from backfill import spec
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.mapping.check import forms_of
-from backfill.mapping.document import ColumnForm, ConstForm, EachForm
+from backfill.mapping.document import EachForm
 from backfill.mapping.words import nearest
 from backfill.message import draft
 from backfill.source import Span, find_files, hashed, open_file
@@ -179,10 +179,8 @@ def _inner_columns(form: Any) -> list[str]:
     if isinstance(form, str):
         return [form]
     if isinstance(form, dict):
-        return [name for inner in form.values() for name in _inner_columns(inner)]
-    if isinstance(form, ColumnForm):
-        return [form.column]
-    if form is None or isinstance(form, ConstForm):
-        return []
-    parts = [getattr(form, name, None) for name in ("object", "each", "json_")]
-    return [n for part in parts if part is not None for n in _inner_columns(part)]
+        form = list(form.values())
+    if isinstance(form, list):
+        return [name for inner in form for name in _inner_columns(inner)]
+    parts = (getattr(form, name, None) for name in ("column", "object", "array", "each", "json_"))
+    return [name for part in parts if part is not None for name in _inner_columns(part)]

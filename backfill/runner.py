@@ -267,6 +267,7 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
         if row_stop is None or file_state.rows < row_stop:
             file_state.is_finished, file_state.lanes = True, []
             _save(books)
+    _judge_rejects(books, settled_min=0)
     books.state.is_finished = all(f.is_finished for f in books.state.files)
     _save(books)
 
@@ -320,13 +321,18 @@ def _judge(books: _Books, progress: Progress) -> None:
             where=books.plan.job.mapping.path,
             fix=f"read the reasons in {books.rejects.path}, correct the mapping, then --restart",
         )
+    _judge_rejects(books, settled_min=PERCENT_AFTER)
+
+
+def _judge_rejects(books: _Books, *, settled_min: int) -> None:
+    """Raise RejectsError over the limit; a share counts once `settled_min` rows are settled."""
     allowed = books.options.max_rejects
     counts = books.state.counts
     if allowed is None or not counts.rejected:
         return
     if allowed.endswith("%"):
         share = 100 * counts.rejected / counts.settled
-        is_over = counts.settled >= PERCENT_AFTER and share > float(allowed[:-1])
+        is_over = counts.settled >= settled_min and share > float(allowed[:-1])
     else:
         is_over = counts.rejected > int(allowed)
     if is_over:

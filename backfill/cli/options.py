@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from backfill.launch import Settings
 
+BEGIN_AGAIN = {"--restart", "--yes", "--use-previous"}
+"""Not in the command that resumes: it is to go on, not to begin again."""
+
 MAPPINGS = click.argument("mappings", nargs=-1, required=True, metavar="MAPPING…")
 SOURCE = click.option(
     "--source", "sources", multiple=True, metavar="PATH", help="Instead of the mapping's path."
@@ -104,4 +107,5 @@ def settings_of(**given: Any) -> Settings:
     """Make settings of what click gave."""
     from backfill.launch import Settings  # noqa: PLC0415  heavy, and --help needs none of it
 
-    return Settings(**given, command=shlex.join(["backfill", *sys.argv[1:]]))
+    resuming = [word for word in sys.argv[1:] if word not in BEGIN_AGAIN]
+    return Settings(**given, command=shlex.join(["backfill", *resuming]))

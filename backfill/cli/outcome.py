@@ -24,6 +24,8 @@ def guarded(command: Callable[..., object]) -> None:
         click.echo("stopped", err=True)
         code = ExitCode.SIGINT
     except click.ClickException as fault:
+        if "--json" in sys.argv:
+            _as_json(fault.exit_code, fault.format_message(), "", "see --help")
         fault.show()
         code = fault.exit_code
     except BackfillError as fault:
@@ -39,10 +41,14 @@ def guarded(command: Callable[..., object]) -> None:
 def told(fault: BackfillError) -> int:
     """Say what stopped a command and return its exit code."""
     if "--json" in sys.argv:
-        error = {"what": fault.what, "where": fault.where, "fix": fault.fix}
-        click.echo(json.dumps({"exit_code": int(fault.exit_code), "error": error}))
+        _as_json(int(fault.exit_code), fault.what, fault.where, fault.fix)
     click.echo(str(fault), err=True)
     return int(fault.exit_code)
+
+
+def _as_json(code: int, what: str, where: str, fix: str) -> None:
+    error = {"what": what, "where": where, "fix": fix}
+    click.echo(json.dumps({"exit_code": code, "error": error}))
 
 
 def _own_fault(fault: Exception) -> int:

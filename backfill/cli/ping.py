@@ -38,6 +38,9 @@ def ping(*, to: str | None, key_file: str | None, as_json: bool) -> int:
         raise DestinationError(what, where=target.origin, fix=fix) from None
     finally:
         wire.close()
+    if answer.status in {408, 429} or answer.status >= 500:  # noqa: PLR2004  not about the key
+        what, fix = f"it is busy: answered {answer.status}", "ask again later"
+        raise ResumableError(what, where=target.origin, fix=fix)
     if answer.status not in {200, 400}:
         words = scrubber(target.key)(answer.body[:200].decode(errors="replace"))
         what = f"refused: answered {answer.status} {words}".strip()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backfill import spec
-from backfill.errors import Lint
 from backfill.mapping.document import (
     ArrayForm,
     ColumnForm,
@@ -22,7 +21,7 @@ from backfill.mapping.document import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backfill.mapping.strict_yaml import Path, Yaml
+    from backfill.mapping.strict_yaml import Path
 
 Fault = tuple["Path", str, str, str]
 """Path, code, what, fix."""
@@ -34,6 +33,7 @@ NOW: Final = "now"
 TIMES: Final = {"timestamp", "date"}
 EPOCHS: Final = {"unix_s", "unix_ms", "unix_us"}
 NOT_OF_TIMES: Final = {"as", "check", "map", "else", "split", "true", "false", "blank"}
+DIRECTIVES: Final = re.compile("%[aAbBcdfGHIjmMpSuUVwWxXyYzZ%]")
 NEEDS: Final = {  # option → the types it says something about
     "format": TIMES,
     "timezone": TIMES,
@@ -46,7 +46,7 @@ NEEDS: Final = {  # option → the types it says something about
 }
 
 
-def lints_of(document: Document, name: str, yaml: Yaml) -> list[Lint]:
+def faults_of(document: Document, name: str) -> list[Fault]:
     """Every fault of a document that the models took."""
     found: list[Fault] = []
     if not NAME.fullmatch(name):
@@ -56,10 +56,10 @@ def lints_of(document: Document, name: str, yaml: Yaml) -> list[Lint]:
     for index, message in enumerate(document.messages):
         at: Path = ("messages", index)
         found += _members(message, at) + _reserved(message, at, document.guards.allow)
-        found += _plain(message, at)
+        found += _plain(message, at) + _constants(message, at, document.guards.allow)
         for path, form, _ in forms_of(message, at):
             found += _column(form, path, is_time=path[2:] == ("timestamp",))
-    return [Lint(yaml.place(path), code, what, fix) for path, code, what, fix in found]
+    return found
 
 
 def _source(document: Document) -> list[Fault]:
@@ -123,9 +123,47 @@ def _plain(message: Any, at: Path) -> list[Fault]:
         if not isinstance(form, ConstForm):
             what = f"{member} must be a column or a constant"
             found.append(((*at, member), "wrong-form", what, "write {column: …} or {const: …}"))
-        elif not isinstance(form.const, str | int) or isinstance(form.const, bool):
+        elif not _is_text(form.const):
             found.append(((*at, member), "wrong-value", f"{member} must be a text", "quote it"))
     return found
+
+
+def _is_text(const: Any) -> bool:
+    """Digits are text, too."""
+    return isinstance(const, str | int) and not isinstance(const, bool)
+
+
+def _constants(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
+    """A constant is in every message: where it breaks a rule, every row would."""
+    found: list[Fault] = []
+    for member in (*spec.IDS, "timestamp"):
+        form = getattr(message, member, None)
+        if not isinstance(form, ConstForm) or not _is_text(form.const):
+            continue  # told already
+        text = str(form.const)
+        fault = _constant_time(text) if member == "timestamp" else _constant_id(text, allowed)
+        if member == "messageId":
+            fault = ("the same messageId for all: all but one message would be lost", "map a key")
+        if fault is not None:
+            found.append(((*at, member), "wrong-value", *fault))
+    return found
+
+
+def _constant_id(text: str, allowed: list[str]) -> tuple[str, str] | None:
+    if not text or len(text.encode()) > spec.LIMITS.id:
+        return f"an id has 1 to {spec.LIMITS.id} bytes", "correct it"
+    if text.startswith(spec.INTERNAL_ID_PREFIX) and spec.INTERNAL_ID_PREFIX not in allowed:
+        fix = f'allow it on purpose with guards: {{allow: ["{spec.INTERNAL_ID_PREFIX}"]}}'
+        return f"'{text}' names an internal id of the destination", fix
+    return None
+
+
+def _constant_time(text: str) -> tuple[str, str] | None:
+    try:
+        is_time = datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        is_time = False
+    return None if is_time else (f"'{text}' is no time with a zone", "write 2024-02-29T00:00:00Z")
 
 
 def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
@@ -203,16 +241,30 @@ def _timezone(form: ColumnForm, path: Path) -> list[Fault]:
 def _pattern(form: ColumnForm, path: Path) -> list[Fault]:
     found: list[Fault] = []
     for text in form.format:
-        if "%" not in text and text not in {"iso8601", *EPOCHS}:
+        is_pattern = "%" in text and not re.sub(DIRECTIVES, "", text).count("%")
+        if not is_pattern and text not in {"iso8601", *EPOCHS}:
             fix = "use iso8601, unix_s, unix_ms, unix_us or a pattern such as %d.%m.%Y"
             found.append(((*path, "format"), "wrong-value", f"'{text}' is no time format", fix))
-    if form.check is not None and form.check != "email":
-        try:
-            re.compile(form.check)
-        except re.error as fault:
-            what = f"check: not a regular expression: {fault}"
-            found.append(((*path, "check"), "wrong-value", what, "correct the pattern"))
+    if form.check is not None and form.check != "email" and (fault := _regex(form.check)):
+        what = f"check: not a regular expression: {fault}"
+        found.append(((*path, "check"), "wrong-value", what, "correct the pattern"))
     return found
+
+
+def _regex(pattern: str) -> str:
+    """Return what is wrong with a pattern: by Python, whose words are better, then the engine."""
+    try:
+        re.compile(pattern)
+    except re.error as fault:
+        return str(fault)
+    import pyarrow as pa  # noqa: PLC0415  only where there is a pattern
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    try:
+        pc.match_substring_regex(pa.array(["a"], pa.string()), pattern)
+    except pa.ArrowInvalid:
+        return "look-around and back references are not known here (RE2)"
+    return ""
 
 
 def _else(form: ColumnForm, path: Path) -> list[Fault]:

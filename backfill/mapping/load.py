@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from backfill.errors import Lint, MappingError, Place, UsageError
-from backfill.mapping.check import columns_of, lints_of
+from backfill.mapping.check import columns_of, faults_of
 from backfill.mapping.document import Document
 from backfill.mapping.strict_yaml import parse
 from backfill.mapping.words import lint_of, nearest, path_of
@@ -63,9 +63,9 @@ def load_mapping(path: str | FilePath) -> Mapping:
     if not isinstance(yaml.value, dict):
         fix = "begin with: version: 1"
         raise MappingError([Lint(Place(str(path), 1, 1), "empty", "this is no mapping", fix)])
-    document, lints = _validated(yaml)
+    document, lints, out = _validated(yaml)
     if document is not None:
-        lints += _further(document, document.name or FilePath(path).stem, yaml, lints)
+        lints += _further(document, document.name or FilePath(path).stem, yaml, out)
     if lints or document is None:
         raise MappingError(lints)
     name = document.name or FilePath(path).stem
@@ -73,13 +73,13 @@ def load_mapping(path: str | FilePath) -> Mapping:
     return Mapping(str(path), name, document, _fingerprint(name, document), places)
 
 
-def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint]]:
-    """Return the document and the faults of the models; without the faulty parts, if need be.
+def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], list[Path]]:
+    """Return the document, the faults of the models, and the parts that are cut out for them.
 
-    So that a person is told of everything at once, and not of the rest after the first mending.
+    What is left is looked at too: a person is told of everything at once, not of the rest later.
     """
     try:
-        return Document.model_validate(yaml.value), []
+        return Document.model_validate(yaml.value), [], []
     except ValidationError as fault:
         lints = [lint_of(one, yaml) for one in fault.errors()]
         faulty = [path_of(one["loc"]) for one in fault.errors()]
@@ -87,9 +87,9 @@ def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint]]:
     for path in sorted(faulty, key=len, reverse=True):
         _cut_out(rest, path)
     try:
-        return Document.model_validate(rest), lints
+        return Document.model_validate(rest), lints, faulty
     except ValidationError:
-        return None, lints
+        return None, lints, faulty
 
 
 def _cut_out(value: Any, path: Path) -> None:
@@ -101,13 +101,12 @@ def _cut_out(value: Any, path: Path) -> None:
             value.pop(path[-1], None)
 
 
-def _further(document: Document, name: str, yaml: Yaml, known: list[Lint]) -> list[Lint]:
+def _further(document: Document, name: str, yaml: Yaml, out: list[Path]) -> list[Lint]:
     """Return what the models cannot say, but nothing that only a part cut out has caused."""
-    hurt = {lint.place.line for lint in known}
     return [
-        lint
-        for lint in lints_of(document, name, yaml)
-        if not known or (lint.code != "missing-member" and lint.place.line not in hurt)
+        Lint(yaml.place(path), code, what, fix)
+        for path, code, what, fix in faults_of(document, name)
+        if code != "missing-member" or not any(cut[: len(path)] == path for cut in out)
     ]
 
 
@@ -180,7 +179,8 @@ def _ordered(mappings: list[Mapping]) -> list[Mapping]:
     while waiting:
         ready = [m for m in waiting if not _open(m, by_name, done)]
         if not ready:
-            raise MappingError([_cycle(m, by_name, done) for m in waiting])
+            circle = [m for m in waiting if _is_in_circle(m, by_name, done)]
+            raise MappingError([_cycle(m, by_name, done) for m in circle])
         done[ready[0].name] = ready[0]
         waiting.remove(ready[0])
     return list(done.values())
@@ -195,3 +195,15 @@ def _cycle(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]
     names = ", ".join(_open(mapping, known, done))
     what = f"'{mapping.name}' waits for {names} in a circle"
     return Lint(Place(mapping.path, 1, 1), "after-circle", what, "take one name out of after:")
+
+
+def _is_in_circle(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]) -> bool:
+    """Whether a stream waits for itself, and not only for others that do."""
+    seen: set[str] = set()
+    waiting = _open(mapping, known, done)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += _open(known[name], known, done)
+    return mapping.name in seen

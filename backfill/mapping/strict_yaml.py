@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEPTH_MAX: Final = 32
+DIGITS_MAX: Final = 1_000
+"""A longer number is no number that a person wrote; it stays text."""
+
 INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
 DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 WORDS: Final = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -64,12 +67,18 @@ class Yaml:
         return Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
 
 
+class _GiveUpError(Exception):
+    pass
+
+
 def parse(text: str, path: str) -> Yaml:
     """Read one document; where `lints` has faults of the text, `value` is not to be used."""
     found = Yaml(path)
-    events = YAML(typ="rt", pure=True).parse(text)
+    events = YAML(typ="safe", pure=True).parse(text)
     try:
         _read(found, events)
+    except _GiveUpError:
+        pass  # it is told
     except MarkedYAMLError as fault:
         mark = fault.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -105,8 +114,7 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
         return None
     if len(path) >= DEPTH_MAX and not isinstance(event, ScalarEvent):
         found.fault(event, "too-deep", f"nested deeper than {DEPTH_MAX}", "flatten the mapping")
-        _skip(events)
-        return None
+        raise _GiveUpError  # the parser takes time that grows with the square of the depth
     if isinstance(event, MappingStartEvent):
         return _mapping(found, events, path)
     if isinstance(event, SequenceStartEvent):
@@ -115,7 +123,12 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
             items.append(_node(found, item, events, (*path, len(items))))
         return items
     assert isinstance(event, ScalarEvent)
-    return _scalar(event.value) if event.style is None else event.value
+    value = _scalar(event.value) if event.style is None else event.value
+    if value == float("inf") or value == float("-inf"):
+        found.fault(
+            event, "wrong-value", "the number is too large", "write it in quotes, or smaller"
+        )
+    return value
 
 
 def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
@@ -142,6 +155,9 @@ def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
 
 
 def _refuse(found: Yaml, event: NodeEvent) -> None:
+    if isinstance(event, ScalarEvent) and any("\ud800" <= c <= "\udfff" for c in event.value):
+        what = "half of a surrogate pair is no text"
+        found.fault(event, "wrong-value", what, "write the character itself")
     if isinstance(event, AliasEvent):
         found.fault(event, "anchor", f"the alias *{event.anchor} is refused", "write it out")
     elif event.anchor is not None:
@@ -151,6 +167,7 @@ def _refuse(found: Yaml, event: NodeEvent) -> None:
 
 
 def _skip(events: Iterator[Any]) -> None:
+    """Leave a collection out, to its end."""
     depth = 1
     while depth:
         event = next(events)
@@ -158,11 +175,13 @@ def _skip(events: Iterator[Any]) -> None:
             depth += 1
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             depth -= 1
+        if depth > DEPTH_MAX:
+            raise _GiveUpError
 
 
 def _scalar(text: str) -> Any:
     """A plain scalar: a number, true, false or null where JSON has it so; the rest is text."""
-    if INTEGER.fullmatch(text):
+    if INTEGER.fullmatch(text) and len(text) <= DIGITS_MAX:
         return int(text)
     if DECIMAL.fullmatch(text):
         return float(text)

@@ -59,7 +59,8 @@ def _words(fault: ErrorDetails, path: Path) -> tuple[str, str, str]:
     if kind == "missing":
         return "missing-key", f"'{last}' is missing", f"add {last}:"
     if kind.startswith("union_tag"):
-        return _no_form(found, last)
+        is_message = len(path) == 2 and path[0] == "messages"  # noqa: PLR2004  messages: [n]
+        return _no_type(found) if is_message else _no_form(found, last)
     if kind == "literal_error":
         expected = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         what = f"{last}: {found!r} is none of {', '.join(expected)}"
@@ -84,10 +85,17 @@ def _unknown_key(loc: tuple[int | str, ...], key: str) -> tuple[str, str, str]:
     return "unknown-key", f"unknown key '{key}'", nearest(key, known)
 
 
+def _no_type(found: Any) -> tuple[str, str, str]:
+    if not isinstance(found, dict):
+        what = f"{_short(found)} is not a message"
+        return "wrong-type", what, "write type: and the members of the message"
+    if "type" not in found:
+        return "missing-key", "'type' is missing", nearest("", spec.TYPES)
+    kind = found["type"]
+    return "wrong-value", f"{_short(kind)} is no type of message", nearest(str(kind), spec.TYPES)
+
+
 def _no_form(found: Any, last: str) -> tuple[str, str, str]:
-    if isinstance(found, dict) and "type" in found and not isinstance(found["type"], dict):
-        kind = found["type"]
-        return "wrong-value", f"{kind!r} is no type of message", nearest(str(kind), spec.TYPES)
     if isinstance(found, dict):
         if later := LATER.intersection(found):
             return "not-yet", f"'{later.pop()}' is not in this version", "leave it out for now"
