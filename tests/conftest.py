@@ -1,0 +1,152 @@
+"""What the tests share: the real command line, sources of any size, and a destination."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, settings
+from ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # a machine that is busy with other things proves nothing
+
+ROOT = Path(__file__).parent.parent
+KEY = "canary4711writekey"
+"""The write key of every test: it must not be found where it does not belong."""
+
+OURS = ("CUSTOMERIO_WRITE_KEY", "BACKFILL_TO", "BACKFILL_STATE")
+
+ORDERS = """\
+version: 1
+name: orders
+source: {path: orders.csv}
+key: id
+messages:
+  - type: track
+    userId: person
+    event: {const: Bought}
+    timestamp: at
+    properties: {total: {column: total, type: number}, note: note}
+"""
+
+
+class Done(NamedTuple):
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The last line of stdout, which `--json` promises to be one object."""
+        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return found
+
+
+class Cli:
+    """`python -m backfill` in a folder, in an environment without our variables."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def environment(self, key: str | None = KEY, **more: str) -> dict[str, str]:
+        """Return the environment of a command. key: the write key in it, None for none."""
+        env = {name: value for name, value in os.environ.items() if name not in OURS}
+        env["PYTHONPATH"] = str(ROOT)
+        if key is not None:
+            env["CUSTOMERIO_WRITE_KEY"] = key
+        return env | more
+
+    def __call__(
+        self, *arguments: object, stdin: str = "", env: dict[str, str] | None = None, **how: Any
+    ) -> Done:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "backfill", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment() if env is None else env,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=how.pop("timeout_s", 60),
+            check=False,
+            **how,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Begin a command; the caller ends it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "backfill", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment() if env is None else env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+
+def orders_csv(count: int, bad: Collection[int] = (), note: str = "") -> str:
+    """Return orders 0 … count - 1 as CSV; the totals of the bad ones are no numbers."""
+    lines = ["id,person,at,total,note"]
+    for n in range(count):
+        total = "none" if n in bad else f"{n}.50"
+        lines.append(f"{n},p{n % 7},2020-01-02T03:04:05Z,{total},{note}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Callable[..., Path]:
+    """Write `orders.csv` with its mapping, and return the mapping's path."""
+
+    def write(count: int = 10, bad: Collection[int] = (), *, mapping: str = ORDERS) -> Path:
+        (tmp_path / "orders.csv").write_text(orders_csv(count, bad))
+        path = tmp_path / "orders.yaml"
+        path.write_text(mapping)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    with Ledger() as running:
+        yield running
+
+
+@pytest.fixture
+def door(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: Ledger
+) -> Callable[..., dict[str, Any]]:
+    """Run a mapping through the Python door, to the ledger; the report, or the error's words."""
+    import backfill  # noqa: PLC0415  heavy, and most tests run the command
+
+    for name in OURS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUSTOMERIO_WRITE_KEY", KEY)
+
+    def run(mapping: Path, **options: Any) -> dict[str, Any]:
+        how = {"to": ledger.url, "state": tmp_path / "state", "rate": "unlimited", **options}
+        try:
+            return backfill.run(backfill.load_mapping(mapping), **how).to_json()
+        except backfill.BackfillError as fault:
+            words = {"what": fault.what, "where": fault.where, "fix": fault.fix}
+            return {"exit_code": int(fault.exit_code), "error": words}
+
+    return run
