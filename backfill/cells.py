@@ -82,6 +82,14 @@ class Frame:
             at = (self.prefix + column, what)
             self.notes[at] = self.notes.get(at, 0) + count
 
+    def failed(self, column: str) -> np.ndarray:
+        """Return the mask of the rows that failed at a column. Only for a frame of whole rows."""
+        found = np.zeros(self.count, bool)
+        for fault in self.faults if self.parents is None else []:
+            if fault.column == column:
+                found[fault.rows] = True
+        return found
+
     def inner(self, column: str, items: pa.StructArray, parents: np.ndarray) -> Frame:
         """Return the frame of the items of a list of structs."""
         inner = self.within(parents, f"{self.prefix}{column}.")
@@ -155,9 +163,11 @@ def _plain(data: pa.Array) -> pa.Array:
     for is_kind, target in STORAGE:
         if is_kind(kind):
             return data.cast(target)
-    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return data.cast(pa.list_(kind.value_field))
-    return data
+    if not (pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return data
+    plain = pa.list_(kind.value_field)
+    # the nulls of a fixed size list keep items, which a cast would bring back
+    return pa.array(data.to_pylist(), plain) if data.null_count else data.cast(plain)
 
 
 STORAGE: Final = (

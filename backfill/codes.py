@@ -38,6 +38,7 @@ class Code(StrEnum):
     TIME_TOO_OLD = "time-too-old"
     JSON_UNREADABLE = "json-unreadable"
     NOT_A_LIST = "not-a-list"
+    NOT_ONE_VALUE = "not-one-value"
     VALUE_UNMAPPED = "value-unmapped"
     CHECK_FAILED = "check-failed"
     EVENT_MISSING = "event-missing"
@@ -111,6 +112,9 @@ REASONS: Final[dict[Code, Reason]] = {
     ),
     Code.JSON_UNREADABLE: Reason("{value} is not JSON", "correct the cell"),
     Code.NOT_A_LIST: Reason("{value} is not a list of objects", "correct the cell"),
+    Code.NOT_ONE_VALUE: Reason(
+        "the cell is a list or an object, not one value", "map it without these options"
+    ),
     Code.VALUE_UNMAPPED: Reason("{value} is not in the map", "add it to map:, or set else:"),
     Code.CHECK_FAILED: Reason("{value} fails the check", "correct the cell"),
     Code.EVENT_MISSING: Reason("the event name is blank", "fill the cell"),
@@ -150,7 +154,7 @@ WHOLE: Final = {
 
 def words(code: Code, value: str | None) -> str:
     """The reason as a person reads it: what is wrong with the value, then what to do."""
-    shown = "" if value is None else _shown(code, value)
+    shown = "the value" if value is None else _shown(code, value)
     reason = REASONS[code]
     return f"{reason.what.format(value=shown)}; {reason.fix.format(value=shown)}"
 

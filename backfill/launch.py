@@ -13,7 +13,7 @@ from backfill.batch import Limits
 from backfill.deliver import Delivery
 from backfill.deliver import Settings as DeliverySettings
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
-from backfill.errors import ExitCode, UsageError
+from backfill.errors import ExitCode, InterruptedRun, UsageError
 from backfill.plan import Plan, make_plan
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
@@ -86,7 +86,8 @@ def run_all(
     plans = [plan_of(mapping, settings) for mapping in mappings]
     if settings.dry_run:
         for plan in plans:
-            yield dry_report(plan, survey(plan.hashed({}), limit=settings.limit))
+            found = survey(plan.hashed({}), limit=settings.limit, watch=lambda: _heed(stop))
+            yield dry_report(plan, found)
         return
     with _target(settings) as (target, name):
         for plan in plans:
@@ -98,6 +99,11 @@ def run_all(
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
                 return
+
+
+def _heed(stop: Stop) -> None:
+    if stop.event.is_set():
+        raise InterruptedRun(stop.exit_code, "stopped by a signal; nothing was sent")
 
 
 @contextmanager

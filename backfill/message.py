@@ -14,10 +14,11 @@ from backfill import spec
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, raw_bytes, valid
+from backfill.convert import Times, times
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
 from backfill.mapping.check import NOW
 from backfill.mapping.document import ColumnForm, ConstForm, column_form
-from backfill.transform import Times, column, members, times, value
+from backfill.transform import column, members, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ def _put_label(made: Draft, member: str, found: Value) -> None:
 def label(form: Any, frame: Frame) -> Value:
     """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
     if isinstance(form, ConstForm):
-        return fixed(str(form.const).strip())
+        return fixed(str(_said(form.const)).strip())
     found = _texts(column_form(form) if isinstance(form, str) else form, frame)
     return text(pc.utf8_trim_whitespace(found))
 
@@ -106,23 +107,28 @@ def _texts(how: ColumnForm, frame: Frame) -> pa.StringArray:
     if not how.model_fields_set - {"column"}:
         return texts_of(frame.cells(how.column))
     # a default of any type is text here, and a blank has no other meaning than blank
-    bare = how.model_copy(update={"default": None, "blank": "omit"})
-    made = column(bare, frame)
+    bare: dict[str, Any] = {"default": None, "blank": "omit"}
+    if how.map is not None:
+        bare["map"] = {key: _said(item) for key, item in how.map.items()}
+    if isinstance(how.else_, dict):
+        bare["else_"] = {"const": _said(how.else_["const"])}
+    made = column(how.model_copy(update=bare), frame)
     assert isinstance(made, Typed)
     if how.default is None or not made.data.null_count:
         return made.data
-    failed = np.zeros(frame.count, bool)
-    for fault in frame.faults:
-        if fault.column == how.column:
-            failed[fault.rows] = True
-    filled = pc.fill_null(made.data, pa.scalar(str(how.default), pa.string()))
-    return nulled(filled, failed)
+    filled = pc.fill_null(made.data, pa.scalar(_said(how.default), pa.string()))
+    return nulled(filled, frame.failed(how.column))
+
+
+def _said(const: Any) -> str | None:
+    """A constant as an id or a name says it: texts as they are, true as true."""
+    return const if const is None or isinstance(const, str) else json.dumps(const)
 
 
 def identifier(form: Any, frame: Frame) -> Value:
     """Evaluate an id. Text for ever: digits stay as they are, floats fail, blank is null."""
     if isinstance(form, ConstForm):
-        return fixed(str(form.const))
+        return fixed(_said(form.const))
     how = column_form(form) if isinstance(form, str) else form
     if how.type is not None or how.map is not None:  # what a person asked for by name is the id
         return _no_empty(_texts(how, frame))

@@ -98,11 +98,7 @@ def _lane(job: Job, drafts: list[Draft], frame: Frame) -> np.ndarray | None:
 def _key(name: str, frame: Frame) -> pa.StringArray:
     """A part of the key as text, by the rules of ids."""
     texts = texts_of_value(identifier(name, frame), frame.count)
-    blank = ~valid(texts)
-    for fault in frame.faults:
-        if fault.column == name:
-            blank[fault.rows] = False
-    frame.fail(name, Code.KEY_BLANK, blank, None)
+    frame.fail(name, Code.KEY_BLANK, ~valid(texts) & ~frame.failed(name), None)
     return texts
 
 

@@ -130,7 +130,7 @@ def _lanes(mapping: Mapping, files: list[SourceFile]) -> int:
 def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     """Raise MappingError with every column that is missing or of a type that cannot be sent."""
     if reader.has_all_columns and reader.columns:
-        mapping.check_columns(reader.columns, where)
+        mapping.check_columns(reader.columns, where, is_open=reader.schema is None)
     if reader.schema is None:
         return
     lints = list(_each_lints(mapping, reader.schema))

@@ -130,12 +130,13 @@ def run_shard(
         settled += [*map(_silently, quiet), *done]
         is_over = run.delivery.in_flight == 0 and (flow.is_over or run.stop.is_set())
         # a save costs an fsync or two, so several batches share one, but never the whole window
+        is_over = is_over or run.clock() > drain_until_s
         if is_over or len(settled) >= run.window // 2 or (settled and is_idle and not done):
             yield _progress(job, shard, flow, settled)
             credit += len(settled)
             settled = []
         # what is still under way after the drain is sent again by the resume, with the same ids
-        if is_over or run.clock() > drain_until_s:
+        if is_over:
             break
     if flow.error is not None:
         raise flow.error

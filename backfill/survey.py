@@ -57,10 +57,8 @@ class Survey:
                 cause.samples.append({**shown, "reason": row["reason"]})
 
 
-def survey(
-    plan: Plan, *, limit: int | None, watch: Callable[[Survey], None] = lambda _found: None
-) -> Survey:
-    """Read, check and encode every row (or the first `limit`)."""
+def survey(plan: Plan, *, limit: int | None, watch: Callable[[], None] = lambda: None) -> Survey:
+    """Read, check and encode every row (or the first `limit`). watch: called now and then."""
     found = Survey()
     for shard in plan.shards:
         stop = None if limit is None else max(limit - found.rows, 0)
@@ -78,7 +76,7 @@ def survey(
             for batch in batcher.add(given):
                 _add(found, batch, plan, read)
             found.rows = before + span.stop
-            watch(found)
+            watch()
         for batch in batcher.flush():
             _add(found, batch, plan, read)
         found.files.append(

@@ -6,8 +6,8 @@ Instants are `timestamp[ms]` without a zone and mean UTC. Finer digits are cut, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,21 +15,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
+from backfill.columns import EMPTY, NO_TEXT, STRING, join, lengths, mask, nulled, offsets, valid
 from backfill.jsontext import Typed, plain, raw
+from backfill.zone import MS, UTC_MS, Instants, localized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MS: Final = pa.timestamp("ms")
-UTC_MS: Final = pa.timestamp("ms", "UTC")
 ISO: Final = (
     r"^(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[Tt ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,3})?)?)[0-9]*)?"
-    r" ?(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?$"
+    r"(?:[Tt ](?P<clock>[0-9]{2}:[0-9]{2})(?P<second>:[0-9]{2}(?:[.,][0-9]{1,3})?)?)?"
+    r"(?P<rest>[0-9]*) ?(?P<zone>[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$"
 )
+FULL_SECOND: Final = len(":56.123")
+ZULU_SIZES: Final = [len("2022-01-01T00:00:56Z") + n for n in (0, 2, 3, 4)]
+NAIVE_SIZES: Final = [10, 16, *(len("2022-01-01T00:00:56") + n for n in (0, 2, 3, 4))]
 EPOCH: Final = r"^(?P<whole>-?[0-9]{1,18})(?:\.(?P<part>[0-9]+))?$"
 PER_MS: Final = {"unix_s": (1000, 1), "unix_ms": (1, 1), "unix_us": (1, 1000)}
+EPOCH_DIGITS: Final = {(1000, 1): 13, (1, 1): 16, (1, 1000): 18}
+"""More digits (a sign counts) are beyond the year 9999, and might not fit 64 bits."""
+
 SIMPLE: Final = {  # what Arrow's strptime reads as Python's does, and the shape it must have
     "%Y": "[0-9]{4}",
     "%m": "[0-9]{1,2}",
@@ -38,22 +43,11 @@ SIMPLE: Final = {  # what Arrow's strptime reads as Python's does, and the shape
     "%M": "[0-9]{1,2}",
     "%S": "[0-9]{1,2}",
 }
+EXACT: Final = 1e9
+"""Floats from here on are written with an exponent, sooner or later."""
+
 OLDEST: Final = pa.scalar(-62_135_596_800_000, pa.int64())  # 0001-01-01
 NEWEST: Final = pa.scalar(253_402_300_799_999, pa.int64())  # 9999-12-31
-
-
-@dataclass
-class Instants:
-    """What could be read of n values, and what failed with which code."""
-
-    data: pa.Array
-    failed: list[tuple[Code, np.ndarray]] = field(default_factory=list)
-
-    def fail(self, code: Code, at: np.ndarray) -> None:
-        """Take these rows out."""
-        if at.any():
-            self.failed.append((code, at))
-            self.data = nulled(self.data, at)
 
 
 def read(
@@ -64,22 +58,36 @@ def read(
     formats: tried in order. timezone: for times without a zone; without it such a time fails.
     ambiguous: reject | earliest | latest, for the hour that happens twice in autumn.
     """
-    place = partial(_localized, timezone=timezone, ambiguous=ambiguous)
+    place = partial(localized, timezone=timezone, ambiguous=ambiguous)
     if pa.types.is_timestamp(data.type):
         found = Instants(_floored(data))
         return found if data.type.tz else place(found.data)
     if pa.types.is_date(data.type):
         return place(data.cast(pa.timestamp("s")).cast(MS))
     if not pa.types.is_string(data.type):
-        if not (pa.types.is_integer(data.type) or pa.types.is_floating(data.type)):
+        if not any(is_kind(data.type) for is_kind in NUMBERS):
             return _none(data)
-        data = data.cast(pa.string())
+        data = _digits(data)
     found = _read_text(data, formats[0], place)
     for pattern in formats[1:]:
         if not found.failed:
             break
         found = _second_try(found, _read_text(data, pattern, place))
     return found
+
+
+NUMBERS: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
+
+def _digits(data: pa.Array) -> pa.StringArray:
+    """Numbers as digits with a point; a large float has no part that means anything."""
+    texts = data.cast(pa.string())
+    if not pa.types.is_floating(data.type):
+        return texts
+    large = mask(pc.greater(pc.abs(data), pa.scalar(EXACT, data.type)))
+    large &= mask(pc.less(pc.abs(data), pa.scalar(2.0**62, data.type)))
+    whole = nulled(pc.floor(data), ~large).cast(pa.int64()).cast(pa.string())
+    return pc.coalesce(whole, texts)
 
 
 def iso(instants: pa.Array) -> Typed:
@@ -123,32 +131,40 @@ def _read_text(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Instan
 
 
 def _read_iso(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> Instants:
+    """The two plain forms go straight through Arrow, which takes more than ISO 8601 knows."""
+    size = lengths(texts)[valid(texts)]
     try:
-        return _in_range(Instants(texts.cast(UTC_MS).cast(MS)))
-    except pa.ArrowInvalid:  # some are naive, or finer than milliseconds, or no times
+        if np.isin(size, ZULU_SIZES).all() and _all_zulu(texts):
+            return _in_range(Instants(texts.cast(UTC_MS).cast(MS)))
+        if np.isin(size, NAIVE_SIZES).all():
+            return _in_range(place(texts.cast(MS)))
+    except pa.ArrowInvalid:  # some are no times
         pass
-    try:
-        return _in_range(place(texts.cast(MS)))
-    except pa.ArrowInvalid:
-        return _in_range(_read_iso_apart(pc.utf8_trim_whitespace(texts), place))
+    return _in_range(_read_iso_apart(pc.utf8_trim_whitespace(texts), place))
+
+
+def _all_zulu(texts: pa.Array) -> bool:
+    last = offsets(texts)[1:][valid(texts)] - 1
+    data = texts.buffers()[2]
+    return data is None or bool((np.frombuffer(data, np.uint8)[last] == ord("Z")).all())
 
 
 def _read_iso_apart(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> Instants:
     """Read the wall time and the zone apart, so that one column may hold all the forms."""
     parts = pc.extract_regex(texts, ISO)
-    day, clock, zone = parts.flatten()
-    clock = pc.replace_substring(
-        pc.if_else(_blank(clock), pa.scalar("00:00", STRING), clock), ",", "."
-    )
-    wall = pc.binary_join_element_wise(day, clock, "T")
-    walls, unreadable = _walls(wall)
-    unreadable |= valid(texts) & ~valid(parts)
+    day, clock, second, rest, zone = parts.flatten()
+    odd = ~mask(_blank(rest)) & (lengths(second) < FULL_SECOND)  # digits with nothing before them
+    clock = pc.if_else(_blank(clock), pa.scalar("00:00", STRING), clock)
+    second = pc.replace_substring(pc.fill_null(second, EMPTY), ",", ".")
+    wall = join(day, "T", clock, second)
+    walls, unreadable = _walls(nulled(wall, odd))
+    unreadable |= odd | (valid(texts) & ~valid(parts))
     is_naive = mask(_blank(zone)) & valid(walls)
     shifted = pc.subtract(walls, _offsets(zone))
     if not is_naive.any():
         found = Instants(shifted)
     else:
-        found = place(pc.if_else(pa.array(is_naive), walls, pa.scalar(None, MS)))
+        found = place(nulled(walls, ~is_naive))
         found.data = pc.if_else(pa.array(is_naive), found.data, shifted)
     found.fail(Code.TIME_UNREADABLE, unreadable)
     return found
@@ -190,24 +206,25 @@ def _offsets(zone: pa.Array) -> pa.Array:
 
 
 def _read_epoch(texts: pa.Array, times: int, over: int) -> Instants:
+    """Whole numbers with or without a part; times * value / over are milliseconds."""
     texts = pc.utf8_trim_whitespace(texts)
     parts = pc.extract_regex(texts, EPOCH)
     whole, part = parts.flatten()
     found = Instants(pa.nulls(len(texts), MS))
-    try:
-        value = pc.multiply_checked(whole.cast(pa.int64()), pa.scalar(times, pa.int64()))
-    except pa.ArrowInvalid:  # far beyond any year
-        far = mask(pc.greater(pc.utf8_length(whole), 13))
-        found.fail(Code.TIME_UNREADABLE, far)
-        value = pc.multiply(pc.if_else(pa.array(far), NO_TEXT, whole).cast(pa.int64()), times)
-    if times > 1:  # the thousandths of a second
-        digits = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.fill_null(part, EMPTY), 3, "0"), 0, 3)
-        small = digits.cast(pa.int64())
-        value = pc.if_else(
-            pc.starts_with(whole, "-"), pc.subtract(value, small), pc.add(value, small)
-        )
+    far = lengths(whole) > EPOCH_DIGITS[times, over]  # beyond any year
+    scale = pa.scalar(times, pa.int64())
+    value = pc.multiply(nulled(whole, far).cast(pa.int64()), scale)
+    is_negative = pc.starts_with(whole, "-")
+    used = 3 if times > 1 else 0
+    digits = pc.utf8_rpad(pc.fill_null(part, EMPTY), 3, "0")
+    if used:  # the thousandths of a second
+        small = pc.utf8_slice_codeunits(digits, 0, 3).cast(pa.int64())
+        value = pc.if_else(is_negative, pc.subtract(value, small), pc.add(value, small))
+    cut = pc.match_substring_regex(pc.utf8_slice_codeunits(digits, used), "[1-9]")
+    less = pc.subtract(value, pa.scalar(1, pa.int64()))  # what is cut lies before, also before 1970
+    value = pc.if_else(pc.and_(is_negative, cut), less, value)
     found.data = _floored(value.cast(pa.timestamp("us"))) if over > 1 else value.cast(MS)
-    found.fail(Code.TIME_UNREADABLE, valid(texts) & ~valid(parts))
+    found.fail(Code.TIME_UNREADABLE, far | (valid(texts) & ~valid(parts)))
     return _in_range(found)
 
 
@@ -228,8 +245,12 @@ def _read_pattern(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Ins
 
 def _shape(pattern: str) -> str | None:
     """Return the shape of a pattern that Arrow reads faithfully, else None."""
-    parts = re.split(r"(%.)", pattern)
+    parts = [part for part in re.split(r"(%.)", pattern) if part]
     if any(part.startswith("%") and part not in SIMPLE for part in parts) or "%Y" not in parts:
+        return None
+    if any(a.startswith("%") and b.startswith("%") for a, b in pairwise(parts)):
+        return None  # 2020111 could be cut in two ways
+    if len(set(parts)) < len([part for part in parts if part.startswith("%")]):
         return None
     return "^" + "".join(SIMPLE.get(part, re.escape(part)) for part in parts) + "$"
 
@@ -255,37 +276,14 @@ def _read_by_pandas(texts: pa.Array, pattern: str) -> tuple[pa.Array, bool]:
     import pandas as pd  # noqa: PLC0415  only for the formats that Arrow cannot read
 
     has_zone = "%z" in pattern or "%Z" in pattern
+    # pandas takes `now` and `today` for the clock, whatever the format
+    texts = nulled(texts, ~mask(pc.match_substring_regex(texts, "[0-9]")))
     series: Any = texts.to_pandas().astype(object)
     found = pd.to_datetime(series, format=pattern, errors="coerce", utc=has_zone)
     walls = pa.Array.from_pandas(found)
     if not pa.types.is_timestamp(walls.type):
         walls = pa.nulls(len(texts), MS)
     return _floored(walls), has_zone
-
-
-def _localized(walls: pa.Array, *, timezone: str | None, ambiguous: str) -> Instants:
-    """Wall times → instants, by the rules of a zone."""
-    if timezone is None:
-        found = Instants(walls)
-        found.fail(Code.TIME_NAIVE, valid(walls))
-        return found
-    if timezone == "UTC":
-        return Instants(walls)
-    try:
-        return Instants(pc.assume_timezone(walls, timezone).cast(UTC_MS).cast(MS))
-    except pa.ArrowInvalid:  # a clock change is among them
-        pass
-    first, last = (
-        pc.assume_timezone(walls, timezone, ambiguous=side, nonexistent=side)
-        for side in ("earliest", "latest")
-    )
-    differs = mask(pc.not_equal(first, last))
-    skipped = differs & mask(pc.not_equal(pc.local_timestamp(first), walls))
-    found = Instants((last if ambiguous == "latest" else first).cast(UTC_MS).cast(MS))
-    found.fail(Code.TIME_SKIPPED, skipped)
-    if ambiguous == "reject":
-        found.fail(Code.TIME_AMBIGUOUS, differs & ~skipped)
-    return found
 
 
 def _floored(data: pa.Array) -> pa.Array:

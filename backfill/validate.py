@@ -124,7 +124,7 @@ def _check_ids(draft: Draft, frame: Frame, rules: Rules) -> None:
             if spec.INTERNAL_ID_PREFIX not in rules.allowed and member in {"userId", "previousId"}:
                 internal = mask(pc.starts_with(texts, spec.INTERNAL_ID_PREFIX))
                 frame.fail(column, Code.ID_RESERVED, internal, texts)
-        if member in draft.kind.required:
+        if member in draft.kind.required or member == "messageId":
             _fail_blank(frame, column, Code.ID_MISSING, _blank(found, frame.count))
     mapped = [m for m in draft.kind.any_of if m in draft.members]
     if mapped:
@@ -134,12 +134,8 @@ def _check_ids(draft: Draft, frame: Frame, rules: Rules) -> None:
 
 def _fail_blank(frame: Frame, column: str, code: Code, blank: np.ndarray) -> None:
     """Note blanks, but not where the cell is only blank because it failed."""
-    if not blank.any():
-        return
-    for fault in frame.faults:
-        if fault.column == column:
-            blank[fault.rows] = False
-    frame.fail(column, code, blank, None)
+    if blank.any():
+        frame.fail(column, code, blank & ~frame.failed(column), None)
 
 
 def _check_event(draft: Draft, frame: Frame, rules: Rules) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -162,6 +163,9 @@ class Wire:
         # here like any other, since it is a session that would follow it.
         self._request.body = body
         self._request.headers["Content-Length"] = str(len(body))
+        verify = self._how["verify"]
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise TrustError(f"there is no file of certificates at {verify} (REQUESTS_CA_BUNDLE)")
         alarm = _Alarm(time.monotonic() + self._deadline_s)
         try:
             answer = self._exchange(alarm)

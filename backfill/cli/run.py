@@ -89,6 +89,11 @@ def run(  # noqa: PLR0913  one parameter an option
             bar.close()
             reports.append(report)
             _show(report, quiet=quiet, as_json=as_json)
+    except BackfillError as fault:
+        if not (as_json and reports):
+            raise
+        bar.close()
+        return _cut_short(reports, fault)
     finally:
         bar.close()
     return _ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
@@ -141,6 +146,16 @@ def _ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, qui
         db = state / "sandbox.sqlite"
         click.echo(f"look at what it received: backfill sandbox show stats --db {db}")
     return code
+
+
+def _cut_short(reports: list[Report], fault: BackfillError) -> int:
+    """A later stream could not start: what the ones before it did is told all the same."""
+    error = {"what": fault.what, "where": fault.where, "fix": fault.fix}
+    streams = [report.to_json() for report in reports]
+    told = {"exit_code": int(fault.exit_code), "streams": streams, "error": error}
+    click.echo(json.dumps(told, ensure_ascii=False))
+    click.echo(str(fault), err=True)
+    return int(fault.exit_code)
 
 
 def worst(codes: list[int]) -> int:

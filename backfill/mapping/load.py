@@ -7,6 +7,7 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,12 +40,16 @@ class Mapping:
     """Changes with the meaning of the messages; not with comments, nor with delivery settings."""
     column_places: tuple[tuple[str, Place], ...]
 
-    def check_columns(self, columns: Sequence[str], where: str) -> None:
-        """Raise MappingError naming every column that the source does not have."""
+    def check_columns(self, columns: Sequence[str], where: str, *, is_open: bool = False) -> None:
+        """Raise MappingError naming every column that the source does not have.
+
+        is_open: rows may leave columns out (JSON lines), so that only what looks misspelt is one.
+        """
+        free = [name for name in columns if name not in self.columns] if is_open else columns
         lints = [
             Lint(place, "unknown-column", f"{where} has no column '{name}'", nearest(name, columns))
             for name, place in self.column_places
-            if name not in columns
+            if name not in columns and (not is_open or get_close_matches(name, free, 1, 0.75))
         ]
         if lints:
             raise MappingError(lints)

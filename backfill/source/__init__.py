@@ -31,7 +31,7 @@ def open_file(file: SourceFile, how: SourceSpec) -> Reader:
         from backfill.source.csv import CsvReader  # noqa: PLC0415  only the reader that is used
 
         dialect = how.csv
-        if ".tsv" in file.path and "delimiter" not in dialect.model_fields_set:
+        if ".tsv" in Path(file.path).suffixes and "delimiter" not in dialect.model_fields_set:
             dialect = dialect.model_copy(update={"delimiter": "\t"})
         return CsvReader(file, dialect)
     if file.format == "parquet":

@@ -9,6 +9,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -16,7 +19,7 @@ import pyarrow.csv as pa_csv
 
 from backfill.codes import Code
 from backfill.errors import SourceError
-from backfill.source.files import open_stream
+from backfill.source.files import READ_FAULTS, open_stream
 from backfill.source.span import Broken, Span
 
 if TYPE_CHECKING:
@@ -29,7 +32,41 @@ BLOCK_BYTES: Final = 1 << 20
 """Also the longest row: one that spans more than two blocks is refused by the parser."""
 
 HEAD_BYTES: Final = 1 << 20
+MARK: Final = "backfill-mark"
+MARK_BASE: Final = 0x10FF00
+MARK_BYTES: Final = b"\xf4\x8f"
+"""Bytes that are no text, as characters of the last private plane; the way back is `_unmark`."""
+
 UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _marked(fault: UnicodeError) -> tuple[str, int]:
+    assert isinstance(fault, UnicodeDecodeError)
+    wrong = fault.object[fault.start : fault.end]
+    return "".join(chr(MARK_BASE + byte) for byte in wrong), fault.end
+
+
+codecs.register_error(MARK, _marked)
+
+
+@contextmanager
+def _quiet(handler: Any) -> Iterator[None]:
+    """Arrow reports what it cannot decode for the handler on stderr; it is told in another way."""
+    before = sys.unraisablehook
+
+    def hook(told: Any) -> None:
+        if told.object is not handler:
+            before(told)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+class _UndecodableRowError(Exception):
+    pass
 
 
 class CsvReader:
@@ -64,8 +101,10 @@ class CsvReader:
                 raise SourceError(f"two columns are named '{name}'", where=self._file.path, fix=fix)
             seen.add(name)
 
-    def _open(self) -> Any:
+    def _open(self, *, is_marked: bool = False) -> Any:
         stream = open_stream(self._file)
+        if is_marked:
+            return io.BufferedReader(_Recoded(stream, self._dialect.encoding, MARK), BLOCK_BYTES)
         if _is_utf8(self._dialect.encoding):
             return stream
         return io.BufferedReader(_Recoded(stream, self._dialect.encoding), BLOCK_BYTES)
@@ -74,7 +113,7 @@ class CsvReader:
         try:
             with self._open() as stream:
                 head = bytes(stream.read(HEAD_BYTES))
-        except (OSError, EOFError, pa.ArrowException, UnicodeError) as fault:
+        except (*READ_FAULTS, UnicodeError) as fault:
             raise _unreadable(self._file, fault) from None
         if head.startswith(UTF16) and _is_utf8(self._dialect.encoding):
             fix = "say source: {csv: {encoding: utf-16}}"
@@ -111,6 +150,16 @@ class CsvReader:
         """Yield the rows from `start` on. A CSV has no index, so earlier rows are read and left."""
         if not self._has_rows:
             return
+        done = start
+        try:
+            for span in self._read(start, is_marked=False):
+                yield span
+                done = span.stop
+        except _UndecodableRowError:
+            # Arrow cannot tell of a ragged row with a bad byte in it: read with such bytes marked
+            yield from self._read(done, is_marked=True)
+
+    def _read(self, start: int, *, is_marked: bool) -> Iterator[Span]:
         ragged: dict[int, Broken] = {}
         base = self._dialect.skip_lines + self._leading + (1 if self._has_header else 0) + 1
 
@@ -119,17 +168,44 @@ class CsvReader:
             return "skip"
 
         row = 0
+        last: Span | None = None
         try:
-            with self._open() as stream:
+            with _quiet(keep), self._open(is_marked=is_marked) as stream:
                 for batch in self._parse(stream, keep):
-                    span = _with_ragged(row, batch, ragged)
-                    row = span.stop
-                    if span.stop > start:
-                        yield span.tail(max(start - span.start, 0))
+                    if last is not None and last.stop > start:
+                        yield last.tail(max(start - last.start, 0))
+                    last = _with_ragged(row, _unmarked(batch) if is_marked else batch, ragged)
+                    row = last.stop
+            if last is not None and last.stop > start:
+                yield self._closed(last).tail(max(start - last.start, 0))
             if ragged:  # the file ends with ragged rows
                 yield _with_ragged(row, _no_rows(self.schema), ragged).tail(max(start - row, 0))
-        except (OSError, EOFError, pa.ArrowException) as fault:
+        except READ_FAULTS as fault:
+            if not is_marked and "columns, got" in str(fault):
+                raise _UndecodableRowError from None
             raise _unreadable(self._file, fault) from None
+
+    def _closed(self, last: Span) -> Span:
+        """Return the last span; where a quote is never closed, its last row is no row but the rest.
+
+        The parser takes the rest of the file for one cell. A cell that is closed ends before the
+        file does, at least by its quote.
+        """
+        if not last.batch.num_rows or self._file.packing or not _is_utf8(self._dialect.encoding):
+            return last
+        row = last.batch.num_rows - 1
+        cell = last.batch.column(last.batch.num_columns - 1)[row].as_py() or b""
+        if b"\n" not in cell and b"\r" not in cell:
+            return last
+        with Path(self._file.path).open("rb") as stream:
+            stream.seek(-min(len(cell), self._file.size_bytes), io.SEEK_END)
+            if stream.read() != cell:
+                return last
+        cells = tuple(column[row].as_py() or b"" for column in last.batch.columns)
+        reason = "a quote is never closed, so that the rest of the file is one cell"
+        return Span(
+            last.start, last.batch, {**last.broken, row: Broken(Code.ROW_RAGGED, reason, cells)}
+        )
 
     def _parse(self, stream: Any, keep: Any) -> Any:
         dialect = self._dialect
@@ -162,7 +238,7 @@ class CsvReader:
         if len(cells) > wanted:
             reason += f"; left over: {self._dialect.delimiter.join(cells[wanted:])}"
         padded = (cells + [""] * wanted)[:wanted]
-        return Broken(Code.ROW_RAGGED, reason, tuple(cell.encode() for cell in padded))
+        return Broken(Code.ROW_RAGGED, reason, tuple(_unmark(cell.encode()) for cell in padded))
 
 
 def _with_ragged(start: int, batch: pa.RecordBatch, ragged: dict[int, Broken]) -> Span:
@@ -182,6 +258,25 @@ def _with_ragged(start: int, batch: pa.RecordBatch, ragged: dict[int, Broken]) -
         order.append(None if offset in here else next(following))
     taken = batch.take(pa.array(order, pa.int32()))
     return Span(start, taken, here)
+
+
+def _unmark(cell: bytes) -> bytes:
+    """Put the bytes back that are no text."""
+    if MARK_BYTES not in cell:
+        return cell
+    text = cell.decode()
+    return b"".join(
+        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode() for char in text
+    )
+
+
+def _unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = []
+    for column in batch.columns:
+        if MARK_BYTES in memoryview(column.buffers()[2] or b"").tobytes():
+            column = pa.array([_unmark(cell) for cell in column.to_pylist()], pa.binary())  # noqa: PLW2901
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
@@ -205,10 +300,10 @@ class _Recoded(io.RawIOBase):
     A byte that is not valid stays as it is, so that it costs its row and not the file.
     """
 
-    def __init__(self, stream: Any, encoding: str) -> None:
+    def __init__(self, stream: Any, encoding: str, errors: str = "surrogateescape") -> None:
         super().__init__()
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors=errors)
         self._ready = b""
 
     def readable(self) -> bool:

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +30,9 @@ FORMATS: Final = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
+"""What the readers and unpackers raise for a file that is damaged."""
+
 PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 
 
@@ -132,6 +136,8 @@ def hashed(file: SourceFile) -> SourceFile:
 
 def open_stream(file: SourceFile) -> Any:
     """Open a file for reading bytes from its begin, unpacked as its ending says."""
+    if file.packing and not file.size_bytes:
+        raise OSError("the file is empty, so it was not packed to its end")
     match file.packing:
         case None:
             return pa.OSFile(file.path)

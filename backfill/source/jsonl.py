@@ -8,15 +8,17 @@ block are read one by one; both ways give the same messages.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pa_json
 
+from backfill.columns import offsets
 from backfill.errors import SourceError
-from backfill.source.files import open_stream
-from backfill.source.jsontree import JSON_FIELD, column_of, parsed
+from backfill.source.files import READ_FAULTS, open_stream
+from backfill.source.jsontree import DEPTH_MAX, JSON_FIELD, column_of, parsed
 from backfill.source.span import LINE, Broken, Span
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ BLOCK_BYTES: Final = 1 << 20
 LINE_BYTES_MAX: Final = 16 << 20
 SPACES: Final = np.frombuffer(b" \t\r\n", np.uint8)
 INEXACT: Final = re.compile(
-    rb"[:\[,]\s*(?:-?(?:[0-9.]{16,}|[0-9]+\.[0-9]*0[\s,}\]]|[0-9.]+[eE]|Infinity)|-0\b|NaN)"
+    rb"[:\[,]\s*(?:-?(?:[0-9.]{16,}|[0-9]{10,}\.|0\.00000|[0-9]+\.[0-9]*0[\s,}\]]|[0-9.]+[eE]"
+    rb"|Infinity)|-0\b|NaN)"
 )
 """A number that int64 or double might not give back digit by digit."""
 
@@ -80,13 +83,14 @@ class JsonlReader:
             lines = _lines(rest)
             if len(lines):
                 yield lines
-        except (OSError, EOFError, pa.ArrowException) as fault:
+        except READ_FAULTS as fault:
             what = f"cannot be read: {fault}"
             raise SourceError(what, where=self._file.path, fix="check the export") from None
 
     def _span(self, lines: pa.BinaryArray, row: int) -> Span:
         text = _text(lines)
-        batch = None if INEXACT.search(text) else self._fast(text)
+        is_plain = not INEXACT.search(text) and _depth(text, lines) <= DEPTH_MAX and _is_utf8(text)
+        batch = self._fast(text) if is_plain else None
         broken: dict[int, Broken] = {}
         if batch is None or batch.num_rows != len(lines):
             batch, broken = _slow(lines)
@@ -106,7 +110,9 @@ class JsonlReader:
                 return None
             guessed = {f.name: _untimed(f.type) for f in table.schema if _untimed(f.type) != f.type}
             if not guessed:
-                return _exact(table)
+                with suppress(pa.ArrowException):  # [[null, null]] makes columns that are broken
+                    return _exact(table)
+                return None
             self._text_keys |= guessed  # Arrow takes texts for times; texts they stay
         return None
 
@@ -135,6 +141,27 @@ def _text(lines: pa.BinaryArray) -> memoryview:
     offsets = np.frombuffer(lines.buffers()[1], np.int32)
     first, last = offsets[lines.offset], offsets[lines.offset + len(lines)]
     return memoryview(lines.buffers()[2])[first:last]
+
+
+def _is_utf8(text: memoryview) -> bool:
+    """Arrow takes any bytes for text here."""
+    try:
+        str(text, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _depth(text: memoryview, lines: pa.BinaryArray) -> int:
+    """How deep a line nests at most (brackets in texts count too); Arrow's parser has no bound."""
+    data = np.frombuffer(text, np.uint8)
+    opens = (data == ord("[")) | (data == ord("{"))
+    closes = (data == ord("]")) | (data == ord("}"))
+    depth = np.cumsum(opens.astype(np.int32) - closes)
+    at = offsets(lines)
+    starts = (at[:-1] - at[0]).astype(np.int64)
+    before = np.where(starts > 0, depth[starts - 1], 0)
+    return int((np.maximum.reduceat(depth, starts) - before).max())
 
 
 def _untimed(kind: pa.DataType) -> pa.DataType:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from backfill.codes import Code
@@ -17,6 +18,7 @@ from backfill.source.span import JSON_KIND, Broken
 JSON_FIELD: Final = pa.field("json", pa.string(), metadata=JSON_KIND)
 INT64: Final = range(-(1 << 63), 1 << 63)
 INT_DIGITS: Final = 19
+DEPTH_MAX: Final = 64
 
 
 class Number(str):
@@ -35,6 +37,8 @@ def parsed(line: bytes) -> dict[str, Any] | Broken:
             parse_constant=_refuse,
             object_pairs_hook=pairs,
         )
+        if isinstance(value, dict):
+            value = {key: _unblank(item, 1) for key, item in value.items()}  # a blank key stays one
         if b"\\ud" in line.lower():
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except UnicodeDecodeError:
@@ -43,7 +47,7 @@ def parsed(line: bytes) -> dict[str, Any] | Broken:
         return Broken(Code.ROW_UNREADABLE, str(fault).splitlines()[0], ())
     if not isinstance(value, dict):
         return Broken(Code.ROW_UNREADABLE, f"it is a {type(value).__name__}", ())
-    return {key: _unblank(item) for key, item in value.items()}  # a blank key is a column too
+    return value
 
 
 def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -56,12 +60,15 @@ def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _unblank(value: Any) -> Any:
+def _unblank(value: Any, depth: int) -> Any:
     """Return a value without its blanks, None where nothing is left."""
+    if depth > DEPTH_MAX:
+        raise ValueError(f"it is nested deeper than {DEPTH_MAX}")
     if isinstance(value, list):
-        value = [item for item in map(_unblank, value) if item is not None]
+        items = (_unblank(item, depth + 1) for item in value)
+        value = [item for item in items if item is not None]
     elif isinstance(value, dict):
-        inner = ((key, _unblank(item)) for key, item in value.items())
+        inner = ((key, _unblank(item, depth + 1)) for key, item in value.items())
         value = {key: item for key, item in inner if item is not None}
     return None if value in ([], {}) else value
 
@@ -122,3 +129,19 @@ def dumped(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(dumped, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def lists_of(name: str, texts: pa.StringArray) -> tuple[pa.Array, np.ndarray]:
+    """JSON texts → a list column of those that are lists of objects, and the mask of the others."""
+    values = [None if text is None else _loaded(text) for text in texts.to_pylist()]
+    good = [
+        isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        for value in values
+    ]
+    bad = np.array([v is not None and not g for v, g in zip(values, good, strict=True)], bool)
+    lists = [value if is_good else None for value, is_good in zip(values, good, strict=True)]
+    return column_of(name, lists)[1], bad
+
+
+def _loaded(text: str) -> Any:
+    return json.loads(text, parse_int=Number, parse_float=Number)

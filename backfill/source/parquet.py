@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.errors import SourceError
-from backfill.source.files import open_stream
+from backfill.source.files import READ_FAULTS, open_stream
 from backfill.source.span import Span
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ParquetReader:
         try:
             self._parquet = self._open()
             self.schema = self._parquet.schema_arrow
-        except (OSError, EOFError, pa.ArrowException) as fault:
+        except READ_FAULTS as fault:
             raise self._unreadable(fault) from None
         self.columns = list(self.schema.names)
         if doubled := {name for name in self.columns if self.columns.count(name) > 1}:
@@ -46,6 +46,7 @@ class ParquetReader:
         source: Any = self._file.path
         if self._file.packing:  # the footer stands at the end, so a packed file is unpacked first
             source = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the reader
+            weakref.finalize(self, source.close)
             with open_stream(self._file) as stream:
                 shutil.copyfileobj(stream, source)
         return pq.ParquetFile(
@@ -76,7 +77,7 @@ class ParquetReader:
                 row = span.stop
                 if span.stop > start:
                     yield span.tail(max(start - span.start, 0))
-        except (OSError, EOFError, pa.ArrowException) as fault:
+        except READ_FAULTS as fault:
             raise self._unreadable(fault) from None
 
     def _rows(self) -> int:

@@ -1,0 +1,136 @@
+"""The house stands: modules import only what is before them, and each library has one door."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+ROOMS: Final = (
+    *("errors", "spec", "codes", "log"),
+    *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
+    *("mapping.load", "mapping"),
+    *("columns", "source.span", "source.files", "source.csv", "source.jsontree", "source.jsonl"),
+    *("source.parquet", "source"),
+    *("jsontext", "number", "zone", "timestamp", "cells"),
+    *("natural", "convert", "transform", "message"),
+    *("validate", "identity", "encode", "batch", "watermark", "plan", "pipeline"),
+    *("ratelimit", "backoff", "wire", "destination", "deliver", "shard", "engine", "engine.local"),
+    *("rejects", "checkpoint", "report", "survey", "sample", "runner"),
+    *("sandbox.rules", "sandbox.auth", "sandbox.wire", "sandbox.faults", "sandbox.database"),
+    *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),
+    *("sandbox.reads", "sandbox.app", "sandbox.server", "sandbox"),
+    "launch",
+    *("cli.outcome", "cli.options", "cli.progress", "cli.run", "cli.check", "cli.preview"),
+    *("cli.ping", "cli.sandbox", "cli.schema", "cli.status", "cli"),
+    *("api", "", "__main__"),
+)
+"""In import order; the package itself is '', since `import backfill` gives what `api` has."""
+
+DOORS: Final = {
+    "ruamel": {"mapping.strict_yaml"},
+    "pydantic": {"mapping.document", "mapping.load"},
+    "pydantic_core": {"mapping.words"},
+    "requests": {"wire"},
+    "urllib3": {"wire"},
+    "filelock": {"checkpoint"},
+    "keyring": {"destination"},
+    "starlette": {"sandbox.app", "sandbox.reads"},
+    "uvicorn": {"sandbox.server"},
+    "tqdm": {"cli.progress"},
+    "click": {room for room in ROOMS if room.split(".")[0] == "cli"},
+    "pandas": {"timestamp", "report", "api"},
+}
+FREE: Final = {"pyarrow", "numpy"}
+LINES_MAX: Final = 350
+LONG: Final = {
+    "deliver": "every answer of the destination is told apart in one place",
+    "runner": "one stream from its lock to its report",
+}
+"""Modules over the limit, each with its reason: this list may shrink, not grow."""
+BARRED: Final = {"types", "utils", "util", "common", "helpers", "helper", "misc", "base"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name below `backfill`."""
+    found = {}
+    for path in sorted((ROOT / "backfill").rglob("*.py")):
+        parts = path.relative_to(ROOT / "backfill").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imports(room: str) -> tuple[set[str], set[str]]:
+    """What a module imports, anywhere in it and for types too: rooms of ours, and libraries."""
+    ours: set[str] = set()
+    theirs: set[str] = set()
+    for node in ast.walk(ast.parse(modules()[room].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{room} has a relative import"
+            names = [f"{node.module}.{name.name}" for name in node.names]
+        elif isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "backfill":
+                ours.add(rest if rest in modules() else rest.rpartition(".")[0])
+            elif top not in sys.stdlib_module_names:
+                theirs.add(top)
+    return ours, theirs
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert set(modules()) == set(ROOMS)
+    assert len(set(ROOMS)) == len(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_module_imports_only_modules_before_it(room: str) -> None:
+    ours, _ = imports(room)
+    later = [name for name in ours if ROOMS.index(name) >= ROOMS.index(room)]
+    assert not later, f"{room} imports {later}, which stand after it"
+
+
+@pytest.mark.parametrize("library", sorted({name for room in ROOMS for name in imports(room)[1]}))
+def test_a_library_comes_in_through_its_doors_only(library: str) -> None:
+    found = {room for room in ROOMS if library in imports(room)[1]}
+    assert library in FREE or found <= DOORS.get(library, set()), found
+
+
+def test_no_module_is_too_long_but_the_ones_with_a_reason() -> None:
+    lines = {n: len(p.read_text(encoding="utf-8").splitlines()) for n, p in modules().items()}
+    assert {name for name, count in lines.items() if count > LINES_MAX} <= LONG.keys()
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    assert not [name for name in modules() if name.rpartition(".")[2] in BARRED]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_a_quick_word_at_the_command_line_loads_no_heavy_library(arguments: list[str]) -> None:
+    """`backfill --help` must feel instant, so Arrow and the like are loaded by the verbs."""
+    code = (
+        "import json, sys\n"
+        "from backfill.cli import main\n"
+        f"sys.argv = ['backfill', *{arguments!r}]\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    heavy = {"pandas", "pyarrow", "numpy", "requests", "pydantic", "ruamel", "starlette", "uvicorn"}
+    assert not loaded & (heavy if arguments[0] != "run" else {"pandas"})
