@@ -6,7 +6,6 @@ dropped: `Settled`, `Unsent` or `Failed`.
 
 from __future__ import annotations
 
-import json
 import queue
 import random
 import threading
@@ -14,8 +13,9 @@ import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from backfill.answer import is_answer, words
 from backfill.backoff import RETRY_AFTER_S_MAX, pause_s, retry_after_s
 from backfill.errors import BackfillError, DestinationError, ResumableError
 from backfill.wire import Answer, TrustError, WireError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from backfill.batch import Batch
     from backfill.ratelimit import TokenBucket
-
-REASON_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +238,7 @@ class Delivery:
         """Return "" where it is delivered, the words of a refusal, None where to try again."""
         match answer.status:
             case 200:
-                if answer.is_cut or not _is_answer(answer.body):
+                if answer.is_cut or not is_answer(answer.body):
                     raise self._refused("answered 200 with a page that is not the API's")
                 return ""
             case 400 | 413:
@@ -262,8 +260,8 @@ class Delivery:
         return DestinationError(self._settings.scrub(what), where=self._settings.origin, fix=fix)
 
     def _words(self, answer: Answer) -> str:
-        words = _words(answer.body, self._settings.scrub)
-        return words or ("the request is too large" if answer.status == 413 else "no reason given")  # noqa: PLR2004
+        told = words(answer.body, self._settings.scrub)
+        return told or ("the request is too large" if answer.status == 413 else "no reason given")  # noqa: PLR2004
 
     def _admit(self) -> None:
         """Wait for a place of the rate; after a pause a place reserved before it counts no more."""
@@ -325,39 +323,7 @@ class _Tally:
         return Effort(self.sent, self.retried, self.body_bytes)
 
 
-def _is_answer(body: bytes) -> bool:
-    """An empty body or a JSON object: a page of a proxy is neither."""
-    if not body.strip():
-        return True
-    try:
-        return isinstance(json.loads(body), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def _own_fault(error: Exception) -> BackfillError:
     """A fault of ours must reach the exit code."""
     fix = "this is a fault of backfill: please report it"
     return BackfillError(f"a sender failed: {type(error).__name__}", fix=fix)
-
-
-def _words(body: bytes, scrub: Callable[[str], str]) -> str:
-    """Return what an error says, whatever its form: the contract promises none."""
-    text = scrub(body.decode(errors="replace").strip())  # before it is cut, or half a key stays
-    try:
-        found = [scrub(reason) for reason in _reasons(json.loads(body))]
-    except (ValueError, RecursionError):
-        found = []
-    return ("; ".join(found) or " ".join(text.split()))[:REASON_CHARS]
-
-
-def _reasons(answer: Any) -> list[str]:
-    """`{"meta":{"errors":[…]}}`, `{"meta":{"error":…}}`, `{"errors":[{"reason":…}]}` and so on."""
-    if isinstance(answer, str):
-        return [answer]
-    if isinstance(answer, list):
-        return [reason for item in answer for reason in _reasons(item)]
-    if isinstance(answer, dict):
-        keys = ("meta", "errors", "error", "reason", "message")
-        return [reason for key in keys if key in answer for reason in _reasons(answer[key])]
-    return []

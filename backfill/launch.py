@@ -17,7 +17,8 @@ from backfill.errors import ExitCode, InterruptedRun, UsageError
 from backfill.plan import Plan, make_plan
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
-from backfill.runner import REHEARSAL, Options, Stop, run_stream
+from backfill.resume import REHEARSAL
+from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
 from backfill.wire import Key, Target, Wire
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from backfill.errors import BooksError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backfill.checkpoint import State
     from backfill.shard import Counts
 
 ROWS = ("delivered", "filtered", "held", "rejected", "unchanged", "pending")
@@ -182,3 +185,47 @@ def _hint(name: str, report: Report) -> str:
     if name == "pending":
         return "  not settled yet; a resume sends them"
     return ""
+
+
+def report_of(state: State, folder: Path, destination: str, exit_code: int) -> Report:
+    """Return the report of a stream as its state tells it. folder: the stream's."""
+    counts = state.counts
+    runs = folder / "runs" / state.run_id
+    found: dict[str, Any] = {
+        name: next((str(p) for p in sorted(runs.glob(f"{name}.*")) if p.suffix != ".arrows"), None)
+        for name in ("rejects", "held")
+    }
+    return Report(
+        stream=state.stream,
+        run_id=state.run_id,
+        started_at=state.started_at,
+        finished_at=now_text(),
+        exit_code=exit_code,
+        destination=destination,
+        rows=rows_of(counts, sum(f.rows for f in state.files)),
+        messages={
+            "built": counts.built,
+            "delivered": counts.delivered_messages,
+            "refused": counts.refused_messages,
+        },
+        requests={"sent": counts.sent, "retried": counts.retried, "bytes": counts.body_bytes},
+        rejects_by_code=dict(sorted(counts.by_code.items())),
+        timestamps=times_of(counts),
+        files=[{"path": f.path, "rows": f.rows, "fingerprint": f.sha256} for f in state.files],
+        checkpoint=str(folder / "checkpoint.json"),
+        rejects_path=found["rejects"],
+        held_path=found["held"],
+    )
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write `report.json`, for its owner alone."""
+    text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text + "\n")
+
+
+def now_text() -> str:
+    """Return the time as reports and states have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backfill.checkpoint import FileState, State, Store
 from backfill.engine import local
@@ -16,7 +14,6 @@ from backfill.errors import (
     BackfillError,
     ExitCode,
     InterruptedRun,
-    MismatchError,
     RejectsError,
     ResumableError,
     UsageError,
@@ -24,7 +21,8 @@ from backfill.errors import (
 from backfill.log import Log
 from backfill.pipeline import open_shard
 from backfill.rejects import RejectsFile, form_of
-from backfill.report import Report, rows_of, times_of
+from backfill.report import Report, now_text, report_of, write_report
+from backfill.resume import fitting, is_at_limit
 from backfill.shard import Run
 from backfill.watermark import Watermark
 
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     from backfill.deliver import Delivery
     from backfill.plan import Plan
     from backfill.shard import Counts, Progress
-
-REHEARSAL = "sandbox"
-"""The destination's name when it is the embedded sandbox: its state gives way to a real one."""
 
 FIRST_BATCHES = 3
 PERCENT_AFTER = 1_000
@@ -103,68 +98,16 @@ def run_stream(
             {(f.path, f.size_bytes, f.modified_ns): f.sha256 for f in state.files} if state else {}
         )
         plan = plan.hashed(known)
-        state = _fitting(state, plan, options, store)
-        if state is not None and (state.is_finished or _is_at_limit(state, options.limit)):
+        state = fitting(state, plan, options.destination, store.path)
+        if state is not None and (state.is_finished or is_at_limit(state, options.limit)):
             return _nothing_new(state, store, plan, options)
         return _run(plan, options, store, state, open_delivery, stop)
     finally:
         store.unlock()
 
 
-def _fitting(state: State | None, plan: Plan, options: Options, store: Store) -> State | None:
-    """Return the state to go on with, None to begin. Raises MismatchError: neither is right."""
-    if state is None:
-        return None
-    if state.destination != options.destination:
-        if state.destination == REHEARSAL:
-            return None
-        what = f"this state is of a run to {state.destination}, not to {options.destination}"
-        fix = "give the other destination a --state of its own, or --restart to forget this one"
-        raise MismatchError(what, where=store.path, fix=fix)
-    now = [(shard.file.sha256, shard.file.size_bytes) for shard in plan.shards]
-    is_same_source = now == [(f.sha256, f.size_bytes) for f in state.files]
-    if state.is_finished:
-        return state if is_same_source else None
-    if not is_same_source:
-        raise MismatchError(
-            f"the run is not finished, and its source has changed: {_changed(state, plan)}",
-            where=store.path,
-            fix="put the source back and run again to resume, or --restart to send all again",
-        )
-    if state.mapping != plan.job.mapping.fingerprint:
-        raise MismatchError(
-            "the run is not finished, and the meaning of its mapping has changed",
-            where=plan.job.mapping.path,
-            fix="put the mapping back and run again to resume, or --restart to send all again",
-        )
-    return state
-
-
-def _changed(state: State, plan: Plan) -> str:
-    before = {f.path: f for f in state.files}
-    told = []
-    for shard in plan.shards:
-        old = before.pop(shard.file.path, None)
-        if old is None:
-            told.append(f"{shard.file.path} is new")
-        elif old.size_bytes != shard.file.size_bytes:
-            told.append(f"{old.path} had {old.size_bytes:,} bytes, has {shard.file.size_bytes:,}")
-        elif old.sha256 != shard.file.sha256:
-            told.append(f"{old.path} has the same size but another content")
-    told += [f"{path} is gone" for path in before]
-    return "; ".join(told) or "its files are in another order"
-
-
-def _is_at_limit(state: State, limit: int | None) -> bool:
-    return (
-        limit is not None
-        and sum(f.rows for f in state.files) >= limit
-        and (state.counts.settled >= limit)
-    )
-
-
 def _nothing_new(state: State, store: Store, plan: Plan, options: Options) -> Report:
-    report = _report(state, store, options, ExitCode.OK)
+    report = report_of(state, store.folder, options.destination, ExitCode.OK)
     done = state.saved_at or state.started_at
     report.note = f"nothing new since {done}: no request was made"
     if not state.is_finished:
@@ -239,7 +182,7 @@ def _begun(plan: Plan, options: Options) -> State:
     return State(
         stream=plan.job.mapping.name,
         run_id=f"{now:%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}",
-        started_at=_now(),
+        started_at=now_text(),
         now_ms=plan.job.rules.now_ms,
         mapping=plan.job.mapping.fingerprint,
         destination=options.destination,
@@ -296,7 +239,7 @@ def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
 
 
 def _save(books: _Books) -> None:
-    books.state.saved_at = _now()
+    books.state.saved_at = now_text()
     try:
         books.store.save(books.state)
     except OSError as fault:
@@ -347,14 +290,14 @@ def _closed(books: _Books, error: BackfillError | None) -> Report:
     """Write the report of a run that ended, for whatever reason."""
     counts = books.state.counts
     exit_code = ExitCode.REJECTS if counts.rejected or counts.held else ExitCode.OK
-    report = _report(books.state, books.store, books.options, exit_code)
+    report = report_of(books.state, books.store.folder, books.options.destination, exit_code)
     report.resumed_from = books.resumed_from
     _tell(report, error, books.options)
     try:
         report.check(is_finished=books.state.is_finished)
         report.rejects_path = _text(books.rejects.finished())
         report.held_path = _text(books.held.finished())
-        _write_report(books.folder / "report.json", report)
+        write_report(books.folder / "report.json", report)
     except BackfillError as fault:
         _tell(report, fault, books.options)
     except OSError as fault:
@@ -373,46 +316,3 @@ def _tell(report: Report, error: BackfillError | None, options: Options) -> None
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _report(state: State, store: Store, options: Options, exit_code: int) -> Report:
-    counts = state.counts
-    folder = store.folder / "runs" / state.run_id
-    found: dict[str, Any] = {
-        name: next(
-            (str(p) for p in sorted(folder.glob(f"{name}.*")) if p.suffix != ".arrows"), None
-        )
-        for name in ("rejects", "held")
-    }
-    return Report(
-        stream=state.stream,
-        run_id=state.run_id,
-        started_at=state.started_at,
-        finished_at=_now(),
-        exit_code=exit_code,
-        destination=options.destination,
-        rows=rows_of(counts, sum(f.rows for f in state.files)),
-        messages={
-            "built": counts.built,
-            "delivered": counts.delivered_messages,
-            "refused": counts.refused_messages,
-        },
-        requests={"sent": counts.sent, "retried": counts.retried, "bytes": counts.body_bytes},
-        rejects_by_code=dict(sorted(counts.by_code.items())),
-        timestamps=times_of(counts),
-        files=[{"path": f.path, "rows": f.rows, "fingerprint": f.sha256} for f in state.files],
-        checkpoint=str(store.path),
-        rejects_path=found["rejects"],
-        held_path=found["held"],
-    )
-
-
-def _write_report(path: Path, report: Report) -> None:
-    text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
-        stream.write(text + "\n")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
