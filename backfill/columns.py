@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 STRING: Final = pa.string()
+ASCII_END: Final = 0x80
 NO_TEXT: Final = pa.scalar(None, STRING)
 EMPTY: Final = pa.scalar("", STRING)
 FALSE: Final = pa.scalar(False, pa.bool_())
@@ -68,6 +69,12 @@ def raw_bytes(data: pa.StringArray) -> np.ndarray:
         return np.empty(0, np.uint8)
     at = offsets(data)
     return np.frombuffer(data.buffers()[2], np.uint8)[at[0] : at[-1]]
+
+
+def is_ascii(data: pa.Array) -> bool:
+    """Whether a string or binary array surely holds nothing but ASCII."""
+    found = raw_bytes(data)
+    return not len(found) or bool(found.max() < ASCII_END)
 
 
 def join(*parts: pa.StringArray | str) -> pa.StringArray:

@@ -59,6 +59,9 @@ def _refuse(name: str) -> Any:
 def _as_text(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     if pa.types.is_nested(cells.data.type):
         return natural.typed(form.column, cells, frame)
+    if cells.is_json:  # lists and objects among the values stay what they are
+        is_nested = pc.match_substring_regex(cells.data, r"^[\[{]")
+        return raw(pc.if_else(is_nested, cells.data, text(texts_of(cells)).json()))
     return text(texts_of(cells))
 
 

@@ -13,7 +13,18 @@ import pyarrow.compute as pc
 from backfill import spec
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
-from backfill.columns import FALSE, NO_TEXT, integers, lengths, mask, nulled, raw_bytes, valid
+from backfill.columns import (
+    ASCII_END,
+    FALSE,
+    NO_TEXT,
+    integers,
+    lengths,
+    mask,
+    nulled,
+    offsets,
+    raw_bytes,
+    valid,
+)
 from backfill.convert import Times, times
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
 from backfill.mapping.check import NOW
@@ -99,7 +110,21 @@ def label(form: Any, frame: Frame) -> Value:
     if isinstance(form, ConstForm):
         return fixed(str(_said(form.const)).strip())
     found = _texts(column_form(form) if isinstance(form, str) else form, frame)
-    return text(pc.utf8_trim_whitespace(found))
+    return text(_trimmed(found))
+
+
+def _trimmed(texts: pa.StringArray) -> pa.StringArray:
+    """Trim only where some text begins or ends with what may be white space."""
+    at, size = offsets(texts), lengths(texts)
+    filled = np.flatnonzero(size > 0)
+    data = texts.buffers()[2]
+    if not len(filled) or data is None:
+        return texts
+    found = np.frombuffer(data, np.uint8)
+    edges = (found[at[filled]], found[at[filled + 1] - 1])
+    if all(((edge > ord(" ")) & (edge < ASCII_END)).all() for edge in edges):
+        return texts
+    return pc.utf8_trim_whitespace(texts)
 
 
 def _texts(how: ColumnForm, frame: Frame) -> pa.StringArray:

@@ -57,9 +57,7 @@ def column(form: ColumnForm, frame: Frame) -> Value:
     """Evaluate a column with its options, in this order: check, map, split, type, blank."""
     cells = frame.cells(form.column)
     if pa.types.is_nested(cells.data.type) and _wants_one_value(form):
-        aside = replace(frame, faults=[])
-        present = valid(natural.typed(form.column, cells, aside).data)  # [null] is as blank as []
-        frame.fail(form.column, Code.NOT_ONE_VALUE, present, None)
+        frame.fail(form.column, Code.NOT_ONE_VALUE, _present(form.column, cells, frame), None)
         return raw(pa.nulls(frame.count, STRING))
     if form.check is not None:
         cells = _checked(form, cells, frame)
@@ -73,6 +71,11 @@ def column(form: ColumnForm, frame: Frame) -> Value:
     else:
         typed = TYPES[form.type](form, cells, frame)
     return _blank(form, typed, frame)
+
+
+def _present(name: str, cells: Cells, frame: Frame) -> np.ndarray:
+    """The mask of the cells with something in them: [null] is as blank as [] and {}."""
+    return valid(natural.typed(name, cells, replace(frame, faults=[])).data)
 
 
 def _wants_one_value(form: ColumnForm) -> bool:
@@ -174,7 +177,8 @@ def _each(form: EachForm, frame: Frame) -> Value:
         empty = pc.if_else(lists.is_valid(), pa.scalar("[]", STRING), NO_TEXT)
         return raw(empty if form.empty == "keep" else pa.nulls(frame.count, STRING))
     if not (pa.types.is_list(lists.type) and pa.types.is_struct(lists.type.value_type)):
-        frame.fail(form.each, Code.NOT_A_LIST, valid(lists), texts_of(Cells(lists)))
+        present = _present(form.each, Cells(lists), frame)
+        frame.fail(form.each, Code.NOT_A_LIST, present, texts_of(Cells(lists)))
         return raw(pa.nulls(frame.count, pa.string()))
     parents, items = natural.parents_of(lists), lists.flatten()
     inner = frame.inner(form.each, items, parents)

@@ -278,13 +278,14 @@ FORMS: Final[dict[str, Callable[[Form, Row], Any]]] = {
 def column_of(how: dict[str, Any], row: Row) -> Any:
     """A column: check, map, split, type; then what becomes of a blank."""
     cell = row.get(how["column"])
+    before = set(row.codes)
     found = BLANK if cell is None else attempt(row, lambda: converted(cell, how, row))
     if found is not BLANK:
         return found
     if how.get("default") is not None:
         return how["default"]
     if how.get("required") or how.get("blank") == "reject":
-        if cell is None:
+        if row.codes == before:  # nothing in it, and nothing wrong with it
             row.codes.add("required-blank")
         return BLANK
     return {"null": None, "keep": ""}.get(how.get("blank", "omit"), BLANK)
