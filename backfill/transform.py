@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from backfill import natural
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
-from backfill.columns import EMPTY, NO_TEXT, STRING, mask, valid
+from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
 from backfill.mapping.document import (
@@ -59,6 +59,10 @@ def column(form: ColumnForm, frame: Frame) -> Value:
     if pa.types.is_nested(cells.data.type) and _wants_one_value(form):
         frame.fail(form.column, Code.NOT_ONE_VALUE, _present(form.column, cells, frame), None)
         return raw(pa.nulls(frame.count, STRING))
+    if cells.is_json and _wants_one_value(form):
+        lists = mask(pc.match_substring_regex(cells.data, r"^[\[{]"))
+        frame.fail(form.column, Code.NOT_ONE_VALUE, lists, None)
+        cells = Cells(nulled(cells.data, lists), is_json=True)
     if form.check is not None:
         cells = _checked(form, cells, frame)
     if form.map is not None:
