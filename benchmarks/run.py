@@ -78,7 +78,7 @@ def _backfill(mapping: str, source: Path, *, port: int, state: str) -> list[str]
         *(sys.executable, "-m", "backfill", "run", str(HERE / "mappings" / mapping)),
         *("--source", str(source)),
         *("--to", f"http://127.0.0.1:{port}"),
-        *("--rate", "unlimited"),
+        *("--rate", "unlimited", "--batch-messages", "100000"),  # fill bodies by bytes, as theirs
         *("--state", state),
         *("--no-progress", "--quiet"),
     ]
