@@ -673,6 +673,12 @@ def test_ragged_rows_keep_their_places_wherever_blocks_end_and_reading_begins(
             assert rows_of(Path(name), "t.csv", start) == expected[start:]
 
 
+@pytest.mark.parametrize("cell", ["\n", "\r\n", '"\n"\n', "a\n", 'a"\n'])
+def test_a_last_cell_of_line_ends_and_quotes_is_closed(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(csv_of([["", cell]]))
+    assert rows_of(tmp_path, "t.csv") == [(0, {"x": b"", "y": cell.encode()})]
+
+
 @pytest.mark.parametrize("ragged", ["first", "last", "both"])
 def test_ragged_rows_at_the_borders_of_real_blocks_keep_their_places(
     ragged: str, tmp_path: Path

@@ -189,13 +189,15 @@ class CsvReader:
         """Return the last span; where a quote is never closed, its last row is no row but the rest.
 
         The parser takes the rest of the file for one cell. A cell that is closed ends before the
-        file does, at least by its quote.
+        file does, at least by its quote; one that holds a quote, or line ends alone, may still look
+        like the end of the file.
         """
         if not last.batch.num_rows or self._file.packing or not _is_utf8(self._dialect.encoding):
             return last
         row = last.batch.num_rows - 1
         cell = last.batch.column(last.batch.num_columns - 1)[row].as_py() or b""
-        if b"\n" not in cell and b"\r" not in cell:
+        is_many_lines = b"\n" in cell or b"\r" in cell
+        if not is_many_lines or not cell.strip(b"\r\n") or self._dialect.quote.encode() in cell:
             return last
         with Path(self._file.path).open("rb") as stream:
             stream.seek(-min(len(cell), self._file.size_bytes), io.SEEK_END)
