@@ -24,6 +24,8 @@ from backfill.columns import STRING, join, offsets
 from backfill.jsontext import escape
 
 ALPHABET: Final = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", np.uint8)
+PAIRS: Final = np.stack([ALPHABET.repeat(32), np.tile(ALPHABET, 32)], axis=1).reshape(-1).view("u2")
+"""Two characters for every ten bits."""
 ID_CHARS: Final = 26
 ROW_CHARS: Final = 10
 WORD_BITS: Final = 64
@@ -56,12 +58,14 @@ def prefix(stream: str, sha256: str, index: int) -> str:
 
 def row_digits(rows: np.ndarray) -> pa.StringArray:
     """Return the last 10 characters of the ids: the rows (from 0) in base 32."""
-    values = rows.astype(np.uint64)
-    digits = np.empty((len(rows), ROW_CHARS), np.uint8)
-    for at in range(ROW_CHARS):
-        shift = np.uint64(5 * (ROW_CHARS - 1 - at))
-        digits[:, at] = ALPHABET[(values >> shift) & np.uint64(31)]
-    return _texts(digits)
+    pairs = np.empty((len(rows), ROW_CHARS // 2), "u2")
+    lowest, highest = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+    for at in range(ROW_CHARS // 2):
+        shift = 10 * (ROW_CHARS // 2 - 1 - at)
+        first, last = lowest >> shift, highest >> shift
+        # the upper digits are the same in a whole record batch
+        pairs[:, at] = PAIRS[first & 1023] if first == last else PAIRS[(rows >> shift) & 1023]
+    return _texts(pairs.view(np.uint8))
 
 
 def lanes(ids: pa.StringArray, count: int) -> np.ndarray:

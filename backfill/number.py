@@ -59,12 +59,18 @@ def _is_plain(texts: pa.StringArray, *, whole: bool) -> bool:
     if not whole:
         if (part == ord("/")).any() or (first == ord(".")).any() or (last == ord(".")).any():
             return False
-        points = np.flatnonzero(part == ord("."))
-        if len(points) > 1 and (np.diff(np.searchsorted(at, points + at[0], "right")) == 0).any():
+        if _has_two_points(np.flatnonzero(part == ord(".")) + at[0], at):
             return False
     zeros = np.flatnonzero(first == ord("0"))
     longer = zeros[at[zeros + 1] - at[zeros] > 1]
     return not (data[at[longer] + 1] != ord(".")).any()
+
+
+def _has_two_points(points: np.ndarray, at: np.ndarray) -> bool:
+    """Whether two points stand in one value. points: places, ascending; at: where values begin."""
+    if len(points) == len(at) - 1 and ((at[:-1] <= points) & (points < at[1:])).all():
+        return False  # one in each, as in most columns of money
+    return bool((np.diff(np.searchsorted(at, points, "right")) == 0).any())
 
 
 def _marks(texts: pa.StringArray, decimal: str, thousands: str | None) -> pa.StringArray:

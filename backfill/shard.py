@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -59,15 +59,17 @@ class Counts:
 
     def add(self, other: Counts) -> None:
         """Add another's counts to these."""
-        for name, value in vars(other).items():
-            if isinstance(value, int) and not name.endswith("_ms"):
-                setattr(self, name, getattr(self, name) + value)
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         for code, count in other.by_code.items():
             self.by_code[code] = self.by_code.get(code, 0) + count
         oldest = [t for t in (self.oldest_ms, other.oldest_ms) if t is not None]
         newest = [t for t in (self.newest_ms, other.newest_ms) if t is not None]
         self.oldest_ms = min(oldest, default=None)
         self.newest_ms = max(newest, default=None)
+
+
+SUMS: Final = tuple(at.name for at in fields(Counts) if at.type == "int")
 
 
 @dataclass(frozen=True, slots=True)

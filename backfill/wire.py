@@ -142,7 +142,7 @@ class Wire:
         self._how: dict[str, Any] = {name: found[name] for name in ("proxies", "verify", "cert")}
         session.trust_env = False
         key = target.key
-        self._request = session.prepare_request(
+        request = session.prepare_request(
             requests.Request(
                 "POST",
                 self._url,
@@ -155,21 +155,21 @@ class Wire:
                 auth=_Bearer(key) if target.is_bearer else HTTPBasicAuth(key.reveal(), ""),
             )
         )
+        self._request = request
+        self._headers = dict(request.headers)
+        self._headers.pop("Content-Length", None)
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._pool: HTTPConnectionPool | None = None
 
     def post(self, body: bytes) -> Answer:
         """Send one body. Raises WireError where no complete answer came in time, or TrustError."""
-        # prepared once: preparing costs more than sending half a megabyte. A redirect is an answer
-        # here like any other, since it is a session that would follow it.
-        self._request.body = body
-        self._request.headers["Content-Length"] = str(len(body))
         verify = self._how["verify"]
-        if isinstance(verify, str) and not Path(verify).exists():
+        if self._pool is None and isinstance(verify, str) and not Path(verify).exists():
             raise TrustError(f"there is no file of certificates at {verify} (REQUESTS_CA_BUNDLE)")
         alarm = _Alarm(time.monotonic() + self._deadline_s)
         try:
-            answer = self._exchange(alarm)
-        except requests.exceptions.SSLError as fault:
+            answer = self._exchange(body, alarm)
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as fault:
             raise TrustError(_told(fault)) from None
         except WireError:
             self.close()
@@ -188,48 +188,73 @@ class Wire:
     def _late(self) -> str:
         return f"no complete answer within {self._deadline_s:g} s"
 
-    def _exchange(self, alarm: _Alarm) -> Answer:
-        with (
-            alarm,
-            self._adapter.send(
-                self._request, stream=True, timeout=self._deadline_s, **self._how
-            ) as response,
-        ):
-            return _read(response)
+    def _exchange(self, body: bytes, alarm: _Alarm) -> Answer:
+        # requests chose the pool (proxy, certificates) and the headers; what it does around each
+        # request after that costs as much as all the rest. A redirect is an answer like any other.
+        if self._pool is None:
+            self._pool = self._open()
+        with alarm:
+            response = self._pool.urlopen(
+                "POST",
+                self._path,
+                body,
+                self._headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._deadline_s,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
+                return _read(response)
+            finally:
+                response.close()
+
+    def _open(self) -> HTTPConnectionPool:
+        """Choose the pool as requests does: of the proxy or the host, with its certificates."""
+        how, adapter = self._how, self._adapter
+        pool: Any = adapter.get_connection_with_tls_context(
+            self._request, how["verify"], proxies=how["proxies"], cert=how["cert"]
+        )
+        adapter.cert_verify(  # type: ignore[no-untyped-call]
+            pool, self._url, how["verify"], how["cert"]
+        )
+        self._path = adapter.request_url(self._request, how["proxies"])
+        assert isinstance(pool, HTTPConnectionPool)
+        return pool
 
     def close(self) -> None:
         """Close the connection."""
+        self._pool = None
         self._adapter.close()
 
 
-def _read(response: requests.Response) -> Answer:
+def _read(response: urllib3.BaseHTTPResponse) -> Answer:
     """Read a capped answer; urllib3 raises where it is shorter than it said."""
-    raw = response.raw
     body = b""
     while len(body) <= ANSWER_BYTES_MAX:
-        part = raw.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
+        part = response.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
         if not part:
             break
         body += part
     is_cut = len(body) > ANSWER_BYTES_MAX
-    if is_cut:
-        raw.close()
     _prove_whole(response, body)
-    return Answer(response.status_code, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
+    return Answer(response.status, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
 
 
-def _prove_whole(response: requests.Response, body: bytes) -> None:
+def _prove_whole(response: urllib3.BaseHTTPResponse, body: bytes) -> None:
     """Raise WireError where the connection may have ended before the answer did.
 
     The standard library takes an end of the connection for the end of the headers.
     """
-    head = getattr(response.raw, "_original_response", None)
+    head = getattr(response, "_original_response", None)
     if head is not None and getattr(head.msg, "defects", None):
         raise WireError("the answer's headers are cut short")
     has_length = {"content-length", "transfer-encoding"} & {
         name.lower() for name in response.headers
     }
-    if response.status_code == 200 and not has_length and not body.strip():  # noqa: PLR2004
+    if response.status == 200 and not has_length and not body.strip():  # noqa: PLR2004
         raise WireError("the answer is cut short, or empty without saying so")
 
 
