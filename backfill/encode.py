@@ -12,7 +12,7 @@ from backfill import identity, spec
 from backfill.cells import Fault
 from backfill.codes import Code
 from backfill.columns import join, offsets
-from backfill.jsontext import Fixed, Parts, Typed, object_of, plain, written
+from backfill.jsontext import Fixed, Parts, Typed, merged, object_of, plain
 
 if TYPE_CHECKING:
     from backfill.jsontext import Value
@@ -82,4 +82,4 @@ def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> p
     if isinstance(made, Fixed):
         return pa.repeat(pa.scalar(lead + made.text, pa.string()), count)
     assert isinstance(made, Parts)
-    return written([lead, *made.parts])
+    return join(*merged([lead, *made.parts]))

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 COMMA: Final = pa.scalar(",", STRING)
 CONTROL: Final = 0x20
-PAIRS_SHARE: Final = 8
-"""Two columns of few distinct values become one where so many rows share each pair."""
 SHORT: Final = {0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
 
 
@@ -63,36 +61,13 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
-    """n values of which few are distinct: each of these is written once."""
-
-    index: np.ndarray
-    """Which of the distinct values each of the n rows has."""
-    values: Typed
-
-    def filter(self, keep: pa.BooleanArray) -> Coded:
-        """Return only the rows that are kept."""
-        return Coded(self.index[mask(keep)], self.values)
-
-    def json(self) -> pa.StringArray:
-        """Return complete JSON texts."""
-        return self.values.json().take(pa.array(self.index))
-
-    def between(self, before: str, after: str) -> Coded:
-        """Return the texts with something around each; a null becomes an empty text."""
-        typed = self.values
-        texts = join(before + typed.before, typed.body(), typed.after + after)
-        return Coded(self.index, raw(pc.fill_null(texts, EMPTY)))
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """n JSON texts that are not joined yet: literals and columns without nulls, side by side.
 
     An object inside an object stays in parts, so that each message is joined only once.
     """
 
-    parts: tuple[pa.StringArray | Coded | str, ...]
+    parts: tuple[pa.StringArray | str, ...]
 
     def filter(self, keep: pa.BooleanArray) -> Parts:
         """Return only the rows that are kept."""
@@ -100,10 +75,10 @@ class Parts:
 
     def json(self) -> pa.StringArray:
         """Return complete JSON texts."""
-        return written(self.parts)
+        return join(*self.parts)
 
 
-Value = Typed | Fixed | Parts | Coded
+Value = Typed | Fixed | Parts
 
 
 def text(data: pa.StringArray) -> Typed:
@@ -151,7 +126,7 @@ def object_of(members: Sequence[tuple[str, Value]], *, empty: str = "omit") -> V
         return Fixed("{" + inner + "}")
     surely = next((at for at, (_, v) in enumerate(pieces) if _is_sure(v)), None)
     if surely is None:
-        joined = written([_fragment(key, v, ",", "") for key, v in pieces])
+        joined = join(*merged([_fragment(key, v, ",", "") for key, v in pieces]))
         whole = join("{", pc.binary_replace_slice(joined, 0, 1, ""), "}")
         if empty == "omit":
             whole = nulled(whole, lengths(joined) == 0)
@@ -164,66 +139,35 @@ def object_of(members: Sequence[tuple[str, Value]], *, empty: str = "omit") -> V
 
 
 def _is_sure(value: Value) -> bool:
-    if isinstance(value, Coded):
-        value = value.values
     return not isinstance(value, Typed) or not value.data.null_count
 
 
 def _fragment(key: str, value: Value, lead: str, trail: str) -> Any:
-    """One member with its comma: a list of parts where it is sure, else one column with blanks."""
+    """One member with its comma: a list of parts where it is sure, else one array with blanks."""
     if isinstance(value, Fixed):
         return f"{lead}{key}:{value.text}{trail}"
     if isinstance(value, Parts):
         return [f"{lead}{key}:", *value.parts, trail]
-    if isinstance(value, Coded):
-        return value.between(f"{lead}{key}:", trail)
     before, after = f"{lead}{key}:{value.before}", f"{value.after}{trail}"
     if not value.data.null_count:
         return [before, value.body(), after]
     return pc.fill_null(join(before, value.body(), after), EMPTY)
 
 
-def written(parts: Sequence[Any]) -> pa.StringArray:
-    """Join parts row by row."""
-    return join(*(p.json() if isinstance(p, Coded) else p for p in merged(parts)))
+def _spread(piece: Any) -> list[Any]:
+    return piece if isinstance(piece, list) else [piece]
 
 
-def merged(pieces: Sequence[Any]) -> list[Any]:
-    """Merge neighbours that can be, since each input of the join costs."""
+def merged(pieces: list[Any]) -> list[Any]:
+    """Merge neighbouring literals, since each input of the join costs."""
     found: list[Any] = []
     for piece in pieces:
-        for part in piece if isinstance(piece, list) else [piece]:
-            both = _both(found[-1], part) if found else None
-            if both is not None:
-                found[-1] = both
+        for part in _spread(piece):
+            if isinstance(part, str) and found and isinstance(found[-1], str):
+                found[-1] += part
             elif not (isinstance(part, str) and not part):
                 found.append(part)
     return found
-
-
-def _both(one: Any, other: Any) -> Any:
-    """Two parts as one, or None where that would cost more than it saves."""
-    match one, other:
-        case str(), str():
-            return one + other
-        case str(), Coded():
-            return other.between(one, "")
-        case Coded(), str():
-            return one.between("", other)
-        case Coded(), Coded():
-            return _pairs(one, other)
-        case _:
-            return None
-
-
-def _pairs(one: Coded, other: Coded) -> Coded | None:
-    ones, others = len(one.values.data), len(other.values.data)
-    if ones * others * PAIRS_SHARE > len(one.index):
-        return None
-    first = one.values.data.take(pa.array(np.arange(ones).repeat(others)))
-    second = other.values.data.take(pa.array(np.tile(np.arange(others), ones)))
-    index = one.index * np.int32(others) + other.index
-    return Coded(index, raw(join(first, second)))
 
 
 def array_of(items: Typed, parents: np.ndarray, count: int, *, empty: str = "omit") -> Typed:

@@ -17,7 +17,7 @@ from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
-from backfill.jsontext import Coded, Fixed, Typed, Value, array_of, fixed, object_of, raw, text
+from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
 from backfill.mapping.document import (
     ArrayForm,
     ColumnForm,
@@ -32,12 +32,6 @@ from backfill.source.jsontree import lists_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOK = 256
-LOOK_DISTINCT = 224
-ROWS_EACH = 4
-"""A column gets a dictionary where its first LOOK rows have so few distinct values, and where each
-of them stands in so many rows."""
-
 EMAIL: Final = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.]+$"
 """A check against columns mixed up, not RFC 5321."""
 
@@ -45,7 +39,7 @@ EMAIL: Final = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.]+$"
 def value(form: Any, frame: Frame) -> Value | None:
     """Evaluate any value form; None where it is blank in every row by the mapping itself."""
     if isinstance(form, str):
-        return _repeating(column_form(form), frame)
+        return column(column_form(form), frame)
     if isinstance(form, ConstForm):
         return fixed(form.const)
     return FORMS[type(form)](form, frame)
@@ -57,34 +51,6 @@ def members(forms: dict[str, Any], frame: Frame, *, empty: str = "omit") -> Valu
     if not found and empty == "omit":
         return None
     return object_of(found, empty=empty)
-
-
-def _repeating(form: ColumnForm, frame: Frame) -> Value:
-    """Evaluate a column; where few values come again and again, each of them only once."""
-    found = distinct(frame.cells(form.column))
-    if found is None:
-        return column(form, frame)
-    index, values = found
-    inner = Frame(len(values), {form.column: Cells(values)})
-    made = column(form, inner)
-    if inner.faults or inner.notes or not isinstance(made, Typed):
-        return column(form, frame)  # what is odd is told row by row
-    return Coded(index, made)
-
-
-def distinct(cells: Cells) -> tuple[np.ndarray, pa.StringArray] | None:
-    """Return for each of n texts which of k it is, and these; None where most differ."""
-    texts = cells.data
-    if cells.is_json or not pa.types.is_string(texts.type) or len(texts) < ROWS_EACH * LOOK:
-        return None
-    if len(texts.slice(0, LOOK).unique()) > LOOK_DISTINCT:
-        return None
-    coded = pc.dictionary_encode(texts, null_encoding="encode")
-    if len(coded.dictionary) * ROWS_EACH > len(texts):
-        return None
-    indices = coded.indices
-    index = np.frombuffer(indices.buffers()[1], np.int32)[indices.offset :][: len(indices)]
-    return index, coded.dictionary
 
 
 def column(form: ColumnForm, frame: Frame) -> Value:
@@ -247,7 +213,7 @@ def _json(form: JsonForm, frame: Frame) -> Typed:
 
 
 FORMS: Final[dict[type, Callable[[Any, Frame], Value | None]]] = {
-    ColumnForm: _repeating,
+    ColumnForm: column,
     ObjectForm: _object,
     ArrayForm: _array,
     EachForm: _each,

@@ -14,7 +14,7 @@ from backfill import spec
 from backfill.cells import Fault
 from backfill.codes import Code, words
 from backfill.columns import lengths, mask, offsets, valid
-from backfill.jsontext import Coded, Fixed, Typed, raw
+from backfill.jsontext import Fixed, Parts, Typed
 from backfill.message import instants_of, texts_of_value
 
 if TYPE_CHECKING:
@@ -162,25 +162,15 @@ def _check_body(draft: Draft, frame: Frame) -> None:
             frame.fail(name, Code.OBJECT_TYPE, wrong, found.data)
 
 
-def value_bytes(found: Value) -> np.ndarray:
+def value_bytes(found: Typed | Parts) -> np.ndarray:
     """Return the bytes of n values: of a text its own, of anything else those of its JSON.
 
     How the destination measures nested values is not known.
     """
     if isinstance(found, Typed):
         return np.diff(offsets(found.data))
-    if isinstance(found, Coded):
-        sizes: np.ndarray = value_bytes(found.values)[found.index]
-        return sizes
-    if isinstance(found, Fixed):
-        return np.array(len(found.text.encode()))
-    parts = [
-        len(p.encode())
-        if isinstance(p, str)
-        else value_bytes(p if isinstance(p, Coded) else raw(p))
-        for p in found.parts
-    ]
-    return np.asarray(sum(parts))
+    sizes = [len(p.encode()) if isinstance(p, str) else np.diff(offsets(p)) for p in found.parts]
+    return np.asarray(sum(sizes))
 
 
 def _check_times(draft: Draft, frame: Frame, rules: Rules) -> None:

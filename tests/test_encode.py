@@ -362,64 +362,6 @@ def test_an_epoch_with_a_fraction_is_read_from_json(tmp_path: Path) -> None:
         assert made.bodies()[0][0]["traits"] == {"t": "2021-01-01T00:00:00.000Z"}
 
 
-# Values that repeat
-
-REPEATED: Final = st.sampled_from(
-    [None, "", "a", 'q"\\', "7", "007", "1e400", "true", "é\n", "2020-01-01"]
-)
-
-
-@MANY
-@given(
-    st.lists(st.lists(REPEATED, min_size=3, max_size=3), min_size=1, max_size=12),
-    st.lists(OPTIONS, min_size=3, max_size=3),
-    st.sampled_from([0, 8]),
-)
-def test_what_repeats_is_written_once_and_stands_in_every_row_as_if_written_there(
-    rows: list[list[str | None]], options: list[dict[str, Any]], pairs_share: int
-) -> None:
-    """Every column by its distinct values, and by its rows: the same messages and rejects."""
-    table = pa.table(
-        {
-            "id": [f"u{at}" for at in range(len(rows))],
-            **{
-                name: pa.array([row[at] for row in rows], pa.string())
-                for at, name in enumerate("abc")
-            },
-        }
-    )
-    nested = {"c": {"column": "c", **options[2]}, "d": {"const": 1}, "e": "a"}
-    traits = {name: {"column": name, **how} for name, how in zip("ab", options, strict=False)}
-    message = {"type": "identify", "userId": "id", "traits": {**traits, "in": {"object": nested}}}
-    with tempfile.TemporaryDirectory() as name:
-        pq.write_table(table, f"{name}/t.parquet")
-        document_ = document("t.parquet", message, key="id")
-        by_row = build(document_, Path(name))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("backfill.transform.LOOK", 0)
-            patch.setattr("backfill.transform.ROWS_EACH", 0)
-            patch.setattr("backfill.jsontext.PAIRS_SHARE", pairs_share)
-            by_value = build(document_, Path(name))
-    assert by_value.texts == by_row.texts
-    assert by_value.rejects == by_row.rejects
-
-
-def test_a_column_of_few_values_is_told_by_row_where_one_of_them_is_wrong(tmp_path: Path) -> None:
-    cells = ["12", "13", "x", ""] * 1000
-    (tmp_path / "t.csv").write_text(
-        "id,n\n" + "".join(f"u{at},{c}\n" for at, c in enumerate(cells))
-    )
-    traits = {"n": {"column": "n", "type": "integer", "required": True}}
-    made = build(
-        document("t.csv", {"type": "identify", "userId": "id", "traits": traits}), tmp_path
-    )
-    codes = {"x": "integer-unreadable", "": "required-blank"}
-    assert made.codes == {at: codes[cell] for at, cell in enumerate(cells) if cell in codes}
-    assert {at: text[0]["traits"]["n"] for at, text in made.messages.items()} == {
-        at: int(cell) for at, cell in enumerate(cells) if cell not in codes
-    }
-
-
 # Independence of record batches
 
 
