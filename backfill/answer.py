@@ -1,14 +1,19 @@
-"""What the body of an answer says, whatever its form. Pure: bytes in, words out."""
+"""What the body of an answer says, whatever its form. Pure: bytes in, words and places out."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REASON_CHARS: Final = 300
+NAMED_MAX: Final = 100
+INDEX_KEYS: Final = ("batch_index", "index", "item")
+INDEX_WORDS: Final = re.compile(r"\b(?:batch|messages?|items?|events?)\s*[\[./# ]\s*([0-9]{1,6})\b")
+"""Whether an answer names the message at fault is not documented: what reads like it is tried."""
 
 
 def is_answer(body: bytes) -> bool:
@@ -40,4 +45,25 @@ def _reasons(answer: Any) -> list[str]:
     if isinstance(answer, dict):
         keys = ("meta", "errors", "error", "reason", "message")
         return [reason for key in keys if key in answer for reason in _reasons(answer[key])]
+    return []
+
+
+def named(body: bytes) -> tuple[int, ...]:
+    """Return the messages (from 0, ascending) that an error seems to name, maybe wrong ones."""
+    try:
+        found = set(_places(json.loads(body)))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(sorted(found)[:NAMED_MAX])
+
+
+def _places(answer: Any) -> list[int]:
+    if isinstance(answer, str):
+        return [int(digits) for digits in INDEX_WORDS.findall(answer)]
+    if isinstance(answer, list):
+        return [at for item in answer for at in _places(item)]
+    if isinstance(answer, dict):
+        own = [answer[key] for key in INDEX_KEYS if type(answer.get(key)) is int]
+        rest = [at for key, item in answer.items() if key not in INDEX_KEYS for at in _places(item)]
+        return [at for at in own if at >= 0] + rest
     return []

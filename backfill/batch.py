@@ -80,9 +80,10 @@ class Batch:
             return 0
         return sum(int((column > instant_ms).sum()) for column in self.times[2])
 
-    def part(self, first: int, last: int) -> bytes:
-        """Return a body with only the rows [first, last) of this batch."""
-        return OPEN + self.body[self.bounds[first] : self.bounds[last] - 1] + CLOSE
+    def part(self, *ranges: tuple[int, int]) -> bytes:
+        """Return a body with only the rows of these ranges [first, last) of this batch."""
+        texts = [self.body[self.bounds[first] : self.bounds[last] - 1] for first, last in ranges]
+        return OPEN + b",".join(texts) + CLOSE
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from backfill.batch import Limits
 from backfill.deliver import Delivery
-from backfill.deliver import Settings as DeliverySettings
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
+from backfill.errand import Settings as DeliverySettings
 from backfill.errors import ExitCode, InterruptedRun, UsageError
 from backfill.plan import Plan, make_plan
 from backfill.ratelimit import TokenBucket

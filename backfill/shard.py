@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from backfill.batch import Batcher
 from backfill.codes import Code, words
-from backfill.deliver import Delivery, Effort, Failed, Settled, Unsent
+from backfill.deliver import Delivery, Failed, Unsent
+from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
 from backfill.pipeline import encodings, open_shard, spans
 from backfill.spec import RECENT_S

@@ -158,8 +158,8 @@ def test_a_part_is_the_batch_with_only_these_rows(
     first = data.draw(st.integers(0, count - 1))
     last = data.draw(st.integers(first + 1, count))
     joined = "".join(made.texts[row] for row in batch.rows.tolist()[first:last])[1:]
-    assert batch.part(first, last) == OPEN + joined.encode() + CLOSE
-    assert batch.part(0, count) == batch.body
+    assert batch.part((first, last)) == OPEN + joined.encode() + CLOSE
+    assert batch.part((0, count)) == batch.body
 
 
 @few

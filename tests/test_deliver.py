@@ -14,6 +14,8 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
+from itertools import pairwise
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.batch import Batch, Batcher, Encodings, Limits
-from backfill.deliver import Delivery, Failed, Settings, Settled, Unsent
+from backfill.deliver import Delivery, Failed, Unsent
 from backfill.destination import scrubber
+from backfill.errand import Line, Settings, Settled
 from backfill.errors import DestinationError, ResumableError
 from backfill.ratelimit import TokenBucket
 from backfill.source import Span
@@ -443,6 +446,68 @@ def test_a_429_pauses_every_sender() -> None:
     assert {type(outcome) for outcome in done.outcomes} == {Settled}
     after = sorted(at - answered[0] for at in done.at_s)
     assert not [at for at in after if 0.05 < at < 0.95]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_retry_after_is_for_all_connections(status: int) -> None:
+    line = Line(TokenBucket(None), Settings(4, 900.0, ORIGIN, clock=lambda: 10.0))
+    answer = Answer(status, {"Retry-After": "7"}, b"")
+    assert line.failed(answer, attempt=1, begun_s=9.0, reason="") == 7
+    assert line.wait_s() == 7
+
+
+def test_a_retry_after_of_nothing_still_leaves_a_pause() -> None:
+    done = deliver(batches(1), in_turn(Answer(503, {"Retry-After": "0"}, b""), GOOD))
+    assert done.waits == [0.5]
+
+
+def test_after_a_429_requests_begin_half_as_often_and_then_more_and_more() -> None:
+    answers = [GOOD] * 20 + [Answer(429, {"Retry-After": "5"}, b"")] + [GOOD] * 400
+    done = deliver(batches(*[1] * 400), in_turn(*answers), rate=20.0)
+    assert {type(outcome) for outcome in done.outcomes} == {Settled}
+    again_s = done.at_s[20] + 5
+    after = [at for at in done.at_s[21:] if at >= again_s - 1e-6]
+    assert len(after) == len(done.at_s) - 21
+    per_second = [sum(again_s + n <= at < again_s + n + 1 for at in after) for n in range(14)]
+    assert per_second[0] in {10, 11}
+    assert per_second[-2] in {19, 20}
+    assert all(later >= sooner - 1 for sooner, later in pairwise(per_second[:-1]))
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_a_name_in_the_answer_spares_requests_and_a_wrong_one_costs_no_row(
+    *, is_ordered: bool
+) -> None:
+    bad = 300
+
+    def answer(body: bytes, lie: int) -> Answer:
+        rows = rows_of(body)
+        if bad not in rows:
+            return GOOD
+        text = f'{{"meta":{{"errors":["batch[{rows.index(bad) - lie}]: no"]}}}}'
+        return Answer(400, {}, text.encode())
+
+    for lie, requests_max in ((0, 4), (7, 16)):
+        done = deliver(batches(500), partial(answer, lie=lie), is_ordered=is_ordered)
+        assert isinstance(done.only, Settled)
+        assert [refusal.index for refusal in done.only.refusals] == [bad]
+        assert len(done.bodies) <= requests_max
+
+
+def test_a_row_of_several_messages_is_found_by_the_message_that_is_named() -> None:
+    (batch,) = batches(30)
+
+    def answer(body: bytes) -> Answer:
+        rows = rows_of(body)
+        if 20 not in rows:
+            return GOOD
+        at = 3 * rows.index(20) + 2  # the last of its three messages
+        return Answer(400, {}, f'{{"errors":[{{"index":{at}}}]}}'.encode())
+
+    done = deliver([replace(batch, messages_per_row=3)], answer)
+    assert isinstance(done.only, Settled)
+    assert [refusal.index for refusal in done.only.refusals] == [20]
+    assert len(done.bodies) == 3
 
 
 def test_a_stop_wakes_a_sender_that_waits() -> None:

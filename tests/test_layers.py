@@ -28,6 +28,8 @@ ROOMS: Final = (
         "wire",
         "destination",
         "answer",
+        "narrow",
+        "errand",
         "deliver",
         "shard",
         "engine",

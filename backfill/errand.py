@@ -1,0 +1,223 @@
+"""What to do next with one batch: wait, post, or done. No thread, no sleep, no network.
+
+A generator of steps that a sender carries out, and the simulation of the tests too. What all
+senders share (rate, pause, patience) is their `Line`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from backfill.answer import is_answer, named, words
+from backfill.backoff import RETRY_AFTER_S_MAX, pause_s, retry_after_s
+from backfill.errors import DestinationError, ResumableError
+from backfill.narrow import Heard, Refusal, narrowing
+from backfill.wire import Answer, TrustError, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backfill.batch import Batch
+    from backfill.ratelimit import TokenBucket
+
+RESUME = "run the same command again later; it goes on where it stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for so long."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Send a body; what comes back is sent into the generator."""
+
+    body: bytes
+
+
+Came = Answer | WireError | TrustError | None
+Errand = Generator[Wait | Post, Came, "Settled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What it took."""
+
+    sent: int
+    """Requests, retries among them."""
+    retried: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Every row of the batch is delivered, but for those refused."""
+
+    batch: Batch
+    refusals: tuple[Refusal, ...]
+    effort: Effort
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to deliver; the last four are injected by tests."""
+
+    connections: int
+    max_outage_s: float
+    origin: str
+    scrub: Callable[[str], str] = str
+    """Takes every form of the key out of the destination's words."""
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+    random: Callable[[], float] = random.random
+    note: Callable[[str, dict[str, Any]], None] = field(default=lambda _what, _facts: None)
+    """Told of each thing worth a line in the log; facts hold no cell and no key."""
+
+
+class Line:
+    """What the senders of one run share: the rate, the pause, and how long nothing succeeded."""
+
+    def __init__(self, bucket: TokenBucket, settings: Settings) -> None:
+        self.settings = settings
+        self._bucket = bucket
+        self._lock = threading.Lock()
+        self._failing_since_s: float | None = None
+
+    def wait_s(self) -> float:
+        """Return how long to wait before asking again; 0: begin a request now."""
+        with self._lock:
+            return self._bucket.wait_s(self.settings.clock())
+
+    def succeeded(self) -> None:
+        """Note that the destination answered as it should."""
+        with self._lock:
+            self._failing_since_s = None
+
+    def failed(self, answer: Answer | None, *, attempt: int, begun_s: float, reason: str) -> float:
+        """Return the seconds until the next attempt. Raises ResumableError where patience ends.
+
+        A 429 and a Retry-After are for all senders, not only for the one that met them.
+        """
+        settings = self.settings
+        now_s = settings.clock()
+        asked_s = None
+        if answer is not None:
+            asked_s = retry_after_s(answer.headers.get("Retry-After"), datetime.now(UTC))
+        wait_s = asked_s or pause_s(attempt, settings.random)
+        facts = {"attempt": attempt, "reason": reason, "wait_s": round(wait_s, 3)}
+        settings.note("retry", facts)
+        if wait_s > RETRY_AFTER_S_MAX:
+            what = f"the destination asks to wait {wait_s:.0f} s ({reason})"
+            raise ResumableError(what, where=settings.origin, fix=RESUME)
+        is_too_fast = answer is not None and answer.status == 429  # noqa: PLR2004
+        with self._lock:
+            if self._failing_since_s is None:
+                self._failing_since_s = now_s
+            failing_s = now_s - self._failing_since_s
+            if is_too_fast:
+                self._bucket.slow_down(begun_s, now_s)
+            if is_too_fast or asked_s:
+                self._bucket.pause(now_s, wait_s)
+        if failing_s + wait_s > settings.max_outage_s:
+            what = f"nothing was delivered for {failing_s:.0f} s ({reason})"
+            raise ResumableError(what, where=settings.origin, fix=RESUME)
+        return wait_s
+
+
+def errand(batch: Batch, line: Line, *, is_ordered: bool) -> Errand:
+    """Deliver a batch; where it is refused, what it is made of, down to the row.
+
+    Raises BackfillError where nothing more can be delivered.
+    """
+    tally = _Tally()
+    steps = narrowing(len(batch.rows), is_ordered=is_ordered)
+    part = next(steps)
+    while True:
+        is_whole = part == ((0, len(batch.rows)),)
+        heard = yield from _sent(batch.body if is_whole else batch.part(*part), line, tally)
+        if heard.reason is not None:
+            rows = sum(last - first for first, last in part)
+            line.settings.note("refused", {"rows": rows, "named": len(heard.named)})
+            told = sorted({at // batch.messages_per_row for at in heard.named})
+            heard = Heard(heard.reason, is_size=heard.is_size, named=tuple(told))
+        try:
+            part = steps.send(heard)
+        except StopIteration as end:
+            return Settled(batch, end.value, tally.effort())
+
+
+def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Wait | Post, Came, Heard]:
+    """Send one body until it is answered."""
+    attempt = 0
+    while True:
+        while (wait_s := line.wait_s()) > 0:
+            yield Wait(wait_s)
+        attempt += 1
+        tally.add(body, is_retry=attempt > 1)
+        begun_s = line.settings.clock()
+        came = yield Post(body)
+        if isinstance(came, TrustError):
+            raise _stopped(f"the connection cannot be trusted: {came}", line.settings)
+        heard = _judged(came, line.settings) if isinstance(came, Answer) else None
+        if heard is not None:
+            line.succeeded()
+            return heard
+        answer = came if isinstance(came, Answer) else None
+        reason = f"answered {answer.status}" if answer else str(came)
+        yield Wait(line.failed(answer, attempt=attempt, begun_s=begun_s, reason=reason))
+
+
+def _judged(answer: Answer, settings: Settings) -> Heard | None:
+    """Say what an answer means: delivered, refused, None to try again. Raises DestinationError."""
+    match answer.status:
+        case 200:
+            if answer.is_cut or not is_answer(answer.body):
+                raise _stopped("answered 200 with a page that is not the API's", settings)
+            return Heard()
+        case 400:
+            return Heard(_words(answer, settings), named=named(answer.body))
+        case 413:
+            return Heard(_words(answer, settings), is_size=True)
+        case 408 | 429:
+            return None
+        case 401 | 403:
+            what = f"refused the key ({answer.status}: {_words(answer, settings)})"
+            fix = "check the write key and its region (--to us | eu)"
+            raise _stopped(what, settings, fix=fix)
+        case status if status < 200 or (status >= 500 and status != 501):  # noqa: PLR2004
+            return None
+        case status:
+            raise _stopped(f"answered {status}: {_words(answer, settings)}", settings)
+
+
+def _stopped(what: str, settings: Settings, fix: str = "") -> DestinationError:
+    fix = fix or "check the address given with --to, and proxies on the way"
+    return DestinationError(settings.scrub(what), where=settings.origin, fix=fix)
+
+
+def _words(answer: Answer, settings: Settings) -> str:
+    told = words(answer.body, settings.scrub)
+    return told or ("the request is too large" if answer.status == 413 else "no reason given")  # noqa: PLR2004
+
+
+@dataclass
+class _Tally:
+    sent: int = 0
+    retried: int = 0
+    body_bytes: int = 0
+
+    def add(self, body: bytes, *, is_retry: bool) -> None:
+        self.sent += 1
+        self.retried += is_retry
+        self.body_bytes += len(body)
+
+    def effort(self) -> Effort:
+        return Effort(self.sent, self.retried, self.body_bytes)
