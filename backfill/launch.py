@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill.batch import Limits
+from backfill.checkpoint import Store
 from backfill.deliver import Delivery
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errand import Settings as DeliverySettings
 from backfill.errors import ExitCode, InterruptedRun, UsageError
-from backfill.plan import Plan, make_plan
+from backfill.plan import Input, Plan, make_plan
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
+from backfill.retry import Letters, finished_state, input_of_letters, waiting
 from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
 from backfill.wire import Key, Target, Wire
@@ -56,8 +58,8 @@ class Settings:
     command: str = ""
 
 
-def plan_of(mapping: Mapping, settings: Settings) -> Plan:
-    """Plan one stream. Raises what `make_plan` raises."""
+def plan_of(mapping: Mapping, settings: Settings, given: Input | None = None) -> Plan:
+    """Plan one stream; given: what to read instead of its source. Raises what `make_plan` does."""
     document = mapping.document
     guards = document.guards
     if settings.recent_events is not None:
@@ -68,7 +70,9 @@ def plan_of(mapping: Mapping, settings: Settings) -> Plan:
     )
     now_ms = int(time.time() * 1000)
     sources = settings.sources
-    return make_plan(mapping, sources=sources, guards=guards, limits=limits, now_ms=now_ms)
+    return make_plan(
+        mapping, sources=sources, guards=guards, limits=limits, now_ms=now_ms, given=given
+    )
 
 
 def run_all(
@@ -100,6 +104,46 @@ def run_all(
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
                 return
+
+
+def retry_all(
+    mapping: Mapping,
+    settings: Settings,
+    stop: Stop,
+    watch: Callable[[Plan], Callable[[Counts], None]] | None = None,
+    *,
+    kind: str,
+    warn: Callable[[Path], None] = lambda _path: None,
+) -> Iterator[tuple[Letters, Report]]:
+    """Send the dead letters of a finished stream again: its `rejects`, or what is `held`.
+
+    Yields nothing where none wait. warn: told a file that was edited too late. Raises
+    BackfillError where they cannot be sent.
+    """
+    main = Store(settings.state, mapping.name)
+    with _target(settings) as (target, name):
+        main.lock()
+        try:
+            state = finished_state(main, name, mapping)
+            found, edited = waiting(main, state, kind)
+            for path in edited:
+                warn(path)
+            for letters in found:
+                plan = plan_of(mapping, settings, input_of_letters(letters, state, mapping))
+                options = _options(plan, settings, name)
+                if watch is not None:
+                    options = replace(options, watch=watch(plan))
+                opened = _Opener(plan, settings, target)
+                report = run_stream(plan, options, opened, stop, letters.store)
+                is_over = report.exit_code in {ExitCode.OK, ExitCode.REJECTS}
+                if is_over and not report.rows["delivered"]:
+                    letters.give_back()
+                    report.note = f"no row was delivered; correct {letters.path} and retry"
+                yield letters, report
+                if not is_over:
+                    return
+        finally:
+            main.unlock()
 
 
 def _heed(stop: Stop) -> None:

@@ -11,22 +11,19 @@ import csv
 import io
 import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from backfill.errors import MismatchError
-from backfill.source import LINE
+from backfill.source import LINE, WHICH, WHY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backfill.pipeline import Read
     from backfill.shard import Told
     from backfill.source import Span
-
-EXTRA: Final = ("_row", "_column", "_code", "_reason")
-FILE: Final = "_file"
-"""Added where a source has several files, since a row alone would not say where it stands."""
 
 
 class _Form(Protocol):
@@ -113,9 +110,9 @@ def _picked(told: Told, span: Span) -> tuple[list[int], list[dict[str, Any]]]:
     return [row["row"] - span.start for row in here], here
 
 
-def _extra(row: dict[str, Any], read: Read, *, many: bool) -> list[Any]:
-    found = [read.person_row(row["row"]), row["column"], row["code"], row["reason"]]
-    return [*found, Path(read.file).name] if many else found
+def _why(row: dict[str, Any], called: tuple[int, str], *, many: bool) -> list[Any]:
+    found = [called[0], row["column"], row["code"], row["reason"]]
+    return [*found, called[1]] if many else found
 
 
 class CsvForm:
@@ -129,7 +126,7 @@ class CsvForm:
 
     def opening(self) -> bytes:
         """Return the header."""
-        return _csv([[*self._columns, *EXTRA, *([FILE] if self._many else [])]])
+        return _csv([[*self._columns, *WHY, *([WHICH] if self._many else [])]])
 
     def lines(self, told: Told, read: Read) -> bytes:
         """Return the rows; bytes that are no UTF-8 stay the bytes they were."""
@@ -143,7 +140,7 @@ class CsvForm:
                 broken = span.broken.get(offset)
                 raw = broken.cells if broken else [column[at].as_py() or b"" for column in cells]
                 texts = [cell.decode(errors="surrogateescape") for cell in raw]
-                made.append([*texts, *_extra(row, read, many=self._many)])
+                made.append([*texts, *_why(row, read.called(span, offset), many=self._many)])
         return _csv(made)
 
 
@@ -168,13 +165,14 @@ class JsonlForm:
     def lines(self, told: Told, read: Read) -> bytes:
         """Return the lines; one that is no object goes as a text under `_line`."""
         made = io.BytesIO()
-        names = [*EXTRA, *([FILE] if self._many else [])]
+        names = [*WHY, *([WHICH] if self._many else [])]
         for span in told.spans:
             offsets, rows = _picked(told, span)
             column = span.batch.column(span.batch.schema.get_field_index(LINE))
             for offset, row in zip(offsets, rows, strict=True):
                 line = column[offset].as_py().strip()
-                why = dict(zip(names, _extra(row, read, many=self._many), strict=True))
+                called = read.called(span, offset)
+                why = dict(zip(names, _why(row, called, many=self._many), strict=True))
                 tail = json.dumps(why, ensure_ascii=False)[1:].encode()
                 if offset in span.broken:
                     text = json.dumps(line.decode(errors="replace"), ensure_ascii=False).encode()
@@ -193,7 +191,7 @@ class ArrowForm:
     def __init__(self, schema: pa.Schema, *, many: bool) -> None:
         self._many = many
         fields = [pa.field(f.name, _undictionaried(f.type)) for f in schema]
-        texts = [*EXTRA[1:], *([FILE] if many else [])]
+        texts = [*WHY[1:], *([WHICH] if many else [])]
         why = [pa.field("_row", pa.int64()), *(pa.field(name, pa.string()) for name in texts)]
         self._schema = pa.schema([*fields, *why])
 
@@ -209,8 +207,11 @@ class ArrowForm:
             if not rows:
                 continue
             cells = span.batch.take(pa.array(offsets, pa.int32())).columns
-            width = len(EXTRA) + self._many
-            extra = [_extra(row, read, many=self._many) for row in rows]
+            width = len(WHY) + self._many
+            extra = [
+                _why(row, read.called(span, offset), many=self._many)
+                for offset, row in zip(offsets, rows, strict=True)
+            ]
             why = [[values[at] for values in extra] for at in range(width)]
             arrays = [
                 column.cast(field.type)

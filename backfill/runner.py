@@ -81,14 +81,18 @@ class _Books:
 
 
 def run_stream(
-    plan: Plan, options: Options, open_delivery: Callable[[Log], Delivery], stop: Stop
+    plan: Plan,
+    options: Options,
+    open_delivery: Callable[[Log], Delivery],
+    stop: Stop,
+    store: Store | None = None,
 ) -> Report:
     """Run one stream to its end, or to what stops it; the report says which.
 
-    Raises the BackfillError that kept it from starting. What stops it later is in the report:
-    `exit_code`, `error`.
+    store: where its state is, if that is not the stream's own folder. Raises the BackfillError
+    that kept it from starting. What stops it later is in the report: `exit_code`, `error`.
     """
-    store = Store(options.state, plan.job.mapping.name)
+    store = store or Store(options.state, plan.job.mapping.name)
     store.lock()
     try:
         if options.restart:
@@ -158,7 +162,7 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     read = open_shard(plan.job, plan.shards[0])
-    form = form_of(plan.shards[0].file.format, read, many=len(plan.shards) > 1)
+    form = form_of(plan.shards[0].file.format, read, many=plan.job.is_many)
     files = [RejectsFile(folder, name, form) for name in ("rejects", "held")]
     for name, file in zip(("rejects", "held"), files, strict=True):
         file.cut_back(state.lengths.get(name, 0))

@@ -16,6 +16,7 @@ VERBS: Final = {
     "check": "Every fault of a mapping, then every row: what would be sent, what rejected.",
     "ping": "Is the key good, and is this its region?",
     "preview": "The exact messages of some rows, beside the row.",
+    "retry": "Send the rejects (or held rows) after they were corrected.",
     "run": "Check as it goes, send, checkpoint, report; the same command again resumes.",
     "sandbox": "The local stand-in of the destination.",
     "schema": "The JSON Schema of the mapping language.",
