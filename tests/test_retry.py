@@ -21,8 +21,8 @@ from ledger import Reply
 from test_identity import unkeyed_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Cli, Done
     from ledger import Ledger
