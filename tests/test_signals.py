@@ -349,6 +349,7 @@ def test_a_terminal_that_closes_under_the_progress_bar_stops_the_run_in_good_ord
     ledger.latency_s = 0.1
     command = command_to(ledger, "--rate", 4)
     terminal, ours = os.openpty()
+    termios.tcsetwinsize(ours, (24, 100))  # a terminal without columns has no room for a bar
     running = subprocess.Popen(
         [sys.executable, "-m", "backfill", *command],
         cwd=tmp_path,
