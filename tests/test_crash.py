@@ -288,25 +288,6 @@ def test_a_signal_drains_and_saves_and_says_how_to_go_on(
     assert len(first | again) == 20_000 - 200
 
 
-def test_a_second_signal_leaves_at_once_and_the_state_bears_it(cli: Cli, tmp_path: Path) -> None:
-    write_events(tmp_path, 5_000, random.Random(2), form="csv")
-    with LedgerProcess(tmp_path / "slow.log", latency_s=3.0) as slow:
-        running = cli.start("run", "events.yaml", "--to", slow.url, *OPTIONS)
-        slow.wait_for(1)
-        running.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        assert running.poll() is None, "it drains"
-        begun_s = time.monotonic()
-        running.send_signal(signal.SIGTERM)
-        running.communicate(timeout=10)
-        assert time.monotonic() - begun_s < 1
-        assert running.returncode == 143
-    with LedgerProcess(tmp_path / "quick.log") as quick:
-        done = cli("run", "events.yaml", "--to", quick.url, "--state", ".backfill", *OPTIONS)
-        assert done.code == 13, "another port is another destination"
-        assert quick.news() == []
-
-
 STRACE = shutil.which("strace")
 
 
