@@ -339,6 +339,15 @@ def test_a_report_that_finds_no_room_is_told_and_the_rows_are_sent_all_the_same(
     assert len(ledger.kept) == ROWS
 
 
+def test_a_terminal_that_knows_no_arrow_is_told_the_rest(
+    cli: Cli, orders: Orders, ledger: Ledger
+) -> None:
+    env = cli.environment(PYTHONIOENCODING="ascii")
+    done = cli("run", orders(ROWS).name, "--to", ledger.url, env=env)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"orders: {ROWS} rows read \\u2192 {ledger.url}\n")
+
+
 def test_what_is_said_on_a_closed_stderr_is_in_no_file_of_the_state(
     cli: Cli, orders: Orders, ledger: Ledger, goes_on: GoesOn, tmp_path: Path
 ) -> None:

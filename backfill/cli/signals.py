@@ -46,10 +46,6 @@ def drain(stop: Stop) -> None:
 
     SIGHUP never counts as the second one: a session that ends sends it after SIGTERM, or twice.
     """
-    import pyarrow as pa  # noqa: PLC0415  heavy, and --help needs none of it
-
-    # Arrow would cancel the read that it is in, and that is not what a damaged file looks like
-    pa.enable_signal_handlers(False)
     threading.Thread(target=_lose_patience, args=(stop,), daemon=True, name="patience").start()
     is_asked = False
 
