@@ -342,7 +342,7 @@ def test_a_report_that_finds_no_room_is_told_and_the_rows_are_sent_all_the_same(
 def test_a_terminal_that_knows_no_arrow_is_told_the_rest(
     cli: Cli, orders: Orders, ledger: Ledger
 ) -> None:
-    env = cli.environment(PYTHONIOENCODING="ascii")
+    env = cli.environment(PYTHONIOENCODING="latin-1")
     done = cli("run", orders(ROWS).name, "--to", ledger.url, env=env)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"orders: {ROWS} rows read \\u2192 {ledger.url}\n")
