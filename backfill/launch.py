@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from backfill.checkpoint import Store
 from backfill.deliver import Delivery
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errand import Settings as DeliverySettings
-from backfill.errors import ExitCode, InterruptedRun, UsageError
+from backfill.errors import ExitCode, UsageError
 from backfill.plan import Input, Plan, make_plan
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
@@ -90,8 +91,9 @@ def run_all(
         raise UsageError("--source goes with one mapping", where="--source", fix=fix)
     plans = [plan_of(mapping, settings) for mapping in mappings]
     if settings.dry_run:
+        heed = partial(stop.heed, settings.command)
         for plan in plans:
-            found = survey(plan.hashed({}), limit=settings.limit, watch=lambda: _heed(stop))
+            found = survey(plan.hashed({}, heed), limit=settings.limit, watch=heed)
             yield dry_report(plan, found)
         return
     with _target(settings) as (target, name):
@@ -144,11 +146,6 @@ def retry_all(
                     return
         finally:
             main.unlock()
-
-
-def _heed(stop: Stop) -> None:
-    if stop.event.is_set():
-        raise InterruptedRun(stop.exit_code, "stopped by a signal; nothing was sent")
 
 
 @contextmanager

@@ -71,16 +71,19 @@ class Plan:
     job: Job
     shards: tuple[Shard, ...]
 
-    def hashed(self, known: dict[tuple[str, int, int], str]) -> Plan:
+    def hashed(
+        self, known: dict[tuple[str, int, int], str], watch: Callable[[], None] = lambda: None
+    ) -> Plan:
         """Return the plan with the sha256 of every file.
 
         known: hashes by path, size and time of change; a file that matches is not read again.
+        watch: called now and then; what it raises ends the reading.
         """
         shards = []
         for shard in self.shards:
             file = shard.file
             digest = known.get((file.path, file.size_bytes, file.modified_ns))
-            found = replace(file, sha256=digest) if digest else hashed(file)
+            found = replace(file, sha256=digest) if digest else hashed(file, watch)
             shards.append(replace(shard, file=found))
         return replace(self, shards=tuple(shards))
 

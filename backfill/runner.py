@@ -45,6 +45,15 @@ class Stop:
     event: threading.Event = field(default_factory=threading.Event)
     exit_code: ExitCode = ExitCode.SIGINT
 
+    def heed(self, command: str) -> None:
+        """Raise InterruptedRun where a run is to end that has sent nothing yet.
+
+        command: what resumes it.
+        """
+        if self.event.is_set():
+            what, fix = "stopped by a signal before anything was sent", f"go on with: {command}"
+            raise InterruptedRun(self.exit_code, what, fix=fix)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -101,7 +110,7 @@ def run_stream(
         known = (
             {(f.path, f.size_bytes, f.modified_ns): f.sha256 for f in state.files} if state else {}
         )
-        plan = plan.hashed(known)
+        plan = plan.hashed(known, lambda: stop.heed(options.command))
         state = fitting(state, plan, options.destination, store.path)
         if state is not None and (state.is_finished or is_at_limit(state, options.limit)):
             return _nothing_new(state, store, plan, options)

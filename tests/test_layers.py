@@ -40,8 +40,9 @@ ROOMS: Final = (
     *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),
     *("sandbox.reads", "sandbox.app", "sandbox.server", "sandbox"),
     "launch",
-    *("cli.outcome", "cli.options", "cli.progress", "cli.run", "cli.check", "cli.preview"),
-    *("cli.retry", "cli.ping", "cli.sandbox", "cli.schema", "cli.status", "cli"),
+    *("cli.stdio", "cli.signals", "cli.outcome", "cli.options", "cli.progress", "cli.run"),
+    *("cli.check", "cli.preview", "cli.retry"),
+    *("cli.ping", "cli.sandbox", "cli.schema", "cli.status", "cli"),
     *("api", "", "__main__"),
 )
 """In import order; the package itself is '', since `import backfill` gives what `api` has."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backfill.cli import options
-from backfill.cli.run import ended, listen, shown
+from backfill.cli import options, signals
+from backfill.cli.run import ended, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def retry(  # noqa: PLR0913  one parameter an option
         given["recent_events"] = "send"  # whoever asks for the held rows has decided
     settings = options.settings_of(**given, log_echo=log_format if verbose else None)
     stop = Stop()
-    listen(stop)
+    signals.drain(stop)
     bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
     reports: list[Report] = []
     found = find_mappings(mappings)

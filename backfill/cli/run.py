@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backfill.cli import options
-from backfill.errors import BackfillError, ExitCode, UsageError
+from backfill.cli import options, signals
+from backfill.errors import BackfillError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from backfill.report import Report
-    from backfill.runner import Stop
 
 
 @click.command(short_help="Send, checkpoint, report; the same command again resumes.")
@@ -71,7 +68,7 @@ def run(  # noqa: PLR0913  one parameter an option
         _confirm([mapping.name for mapping in found], yes=yes)
     settings = options.settings_of(**given, log_echo=log_format if verbose else None)
     stop = Stop()
-    listen(stop)
+    signals.drain(stop)
     bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
     reports: list[Report] = []
     try:
@@ -97,21 +94,6 @@ def _confirm(names: list[str], *, yes: bool) -> None:
         fix = "add --yes where nobody can be asked"
         raise UsageError("--restart sends all rows again", where="--restart", fix=fix)
     click.confirm(what, abort=True, err=True)
-
-
-def listen(stop: Stop) -> None:
-    """The first signal drains and saves, a second one leaves at once; the state bears both."""
-
-    def heard(number: int, _frame: Any) -> None:
-        code = ExitCode.SIGTERM if number == signal.SIGTERM else ExitCode.SIGINT
-        if stop.event.is_set():
-            os._exit(int(code))
-        stop.exit_code = code
-        stop.event.set()
-        os.write(2, b"\nstopping: waiting for answers that are under way ...\n")
-
-    signal.signal(signal.SIGINT, heard)
-    signal.signal(signal.SIGTERM, heard)
 
 
 def shown(report: Report, *, quiet: bool, as_json: bool) -> None:

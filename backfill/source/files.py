@@ -9,7 +9,7 @@ import hashlib
 import lzma
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ import pyarrow as pa
 from backfill.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FORMATS: Final = {
     ".csv": "csv",
@@ -33,6 +33,7 @@ FORMATS: Final = {
 READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
 """What the readers and unpackers raise for a file that is damaged."""
 
+HASHED_BYTES: Final = 1 << 20
 PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 
 
@@ -124,14 +125,21 @@ def _described(path: Path, file_format: str | None) -> SourceFile:
     return SourceFile(str(path), known, stat.st_size, stat.st_mtime_ns)
 
 
-def hashed(file: SourceFile) -> SourceFile:
-    """Return the file with the sha256 of its bytes as stored: what identifies its content."""
+def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> SourceFile:
+    """Return the file with the sha256 of its bytes as stored: what identifies its content.
+
+    watch: called for each piece, since a large file takes a minute; what it raises ends it.
+    """
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(HASHED_BYTES))
     try:
-        with Path(file.path).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        with Path(file.path).open("rb", buffering=0) as stream:
+            while count := stream.readinto(piece):
+                digest.update(piece[:count])
+                watch()
     except OSError as fault:
         raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
-    return SourceFile(file.path, file.format, file.size_bytes, file.modified_ns, digest)
+    return replace(file, sha256=digest.hexdigest())
 
 
 def open_stream(file: SourceFile) -> Any:
