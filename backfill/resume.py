@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
@@ -108,24 +109,30 @@ def _grown(state: State, plan: Plan) -> str:
         if file.sha256 in known:
             continue
         for old in gone:
-            if old.path == file.path or begins_with(file, old.size_bytes, old.sha256):
+            is_there = _place(old.path) == _place(file.path)
+            if is_there or begins_with(file, old.size_bytes, old.sha256):
                 sizes = f"had {old.size_bytes:,} bytes, {file.path} has {file.size_bytes:,}"
                 told.append(f"{old.path} {sizes}")
     return "; ".join(told)
 
 
+def _place(path: str) -> str:
+    """A path as it is the same from wherever the command is given in one folder."""
+    return os.path.abspath(path)  # noqa: PTH100  a link is a place of its own
+
+
 def _changed(state: State, plan: Plan) -> str:
-    before = {f.path: f for f in state.files}
+    before = {_place(f.path): f for f in state.files}
     told = []
     for shard in plan.shards:
-        old = before.pop(shard.file.path, None)
+        old = before.pop(_place(shard.file.path), None)
         if old is None:
             told.append(f"{shard.file.path} is new")
         elif old.size_bytes != shard.file.size_bytes:
             told.append(f"{old.path} had {old.size_bytes:,} bytes, has {shard.file.size_bytes:,}")
         elif old.sha256 != shard.file.sha256:
             told.append(f"{old.path} has the same size but another content")
-    told += [f"{path} is gone" for path in before]
+    told += [f"{old.path} is gone" for old in before.values()]
     return "; ".join(told) or "its files are in another order"
 
 
