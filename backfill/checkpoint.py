@@ -27,6 +27,8 @@ FORMAT: Final = 1
 NAME: Final = "checkpoint.json"
 PREVIOUS: Final = "checkpoint.json.prev"
 BYTES_MAX: Final = 64 << 20
+NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
+"""What file systems without hard links say, FAT and some mounts among them."""
 
 
 @dataclass
@@ -173,14 +175,23 @@ class Store:
         """Make a state durable. After it returns, a power cut does not undo it."""
         part = write_part(self.path, state.dump())
         if self._is_sound and self.path.exists():
-            spare = self.folder / (PREVIOUS + ".tmp")
-            with suppress(FileNotFoundError):
-                spare.unlink()
-            os.link(self.path, spare)
-            spare.replace(self.previous)
+            self._keep()
         part.replace(self.path)
         sync_folder(self.folder)
         self._is_sound = True
+
+    def _keep(self) -> None:
+        """Make the state that is about to go the previous one, without a moment of neither."""
+        spare = self.folder / (PREVIOUS + ".tmp")
+        with suppress(FileNotFoundError):
+            spare.unlink()
+        try:
+            os.link(self.path, spare)
+        except OSError as fault:
+            if fault.errno not in NO_LINKS:
+                raise
+            write_part(self.previous, self.path.read_bytes())
+        spare.replace(self.previous)
 
     def forget(self) -> None:
         """Begin again: the state and the one before it go. Raises UsageError where they cannot.

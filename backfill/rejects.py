@@ -8,6 +8,7 @@ Parquet, which cannot be appended to, is an Arrow stream until the run ends.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -109,7 +110,10 @@ class RejectsFile:
 
         final = self._folder / f"{self._name}.parquet"
         with pa.OSFile(str(self.path)) as stream:
-            table = pa.ipc.open_stream(stream).read_all()
+            try:
+                table = pa.ipc.open_stream(stream).read_all()
+            except pa.ArrowInvalid as fault:  # torn, where a failed append could not be cut back
+                raise OSError(errno.EIO, f"{self.path.name} is torn: {fault}") from None
         out = pa.BufferOutputStream()
         pq.write_table(table, out, write_page_checksum=True)
         write_whole(final, out.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import io
 import json
 import os
 import re
@@ -18,7 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from conftest import orders_csv
 from filelock import FileLock
 from ledger import Ledger
 from powercut import Image, PowerCut
@@ -415,6 +419,62 @@ def test_a_state_that_cannot_be_forgotten_is_said(
         "fix": "make room there, or correct its permissions; another --state would send all again",
     }
     check_books(mixed.parent / "state", ledger, door(mixed, **HOW))
+
+
+def broken(*_: Any) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("write", "rejects.arrows", 1),
+        ("write", "rejects.arrows", 2),
+        ("write", "rejects.arrows", 2, "and it cannot be cut back"),
+        ("fsync", "rejects.arrows", 2),
+        ("write", "rejects.parquet.tmp", 1),
+        ("fsync", "rejects.parquet.tmp", 1),
+    ],
+    ids=str,
+)
+def test_dead_letters_of_a_parquet_source_bear_a_full_disk(
+    orders: Orders,
+    door: Door,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    case: Any,
+) -> None:
+    mapping = orders(0)
+    mapping.write_text(mapping.read_text().replace("orders.csv", "orders.parquet"))
+    columns = list(csv.DictReader(io.StringIO(orders_csv(ROWS, bad=range(1, ROWS, 5)))))
+    pq.write_table(pa.Table.from_pylist(columns), mapping.parent / "orders.parquet")
+    with monkeypatch.context() as patch:
+        Faults(case[:3], errno.ENOSPC).patch(patch)
+        if case[3:]:
+            patch.setattr(os, "ftruncate", broken)
+        report = door(mapping, **HOW)
+    assert report["exit_code"] == 4
+    assert report["error"]["what"] == "the state cannot be saved: No space left on device"
+    report = door(mapping, **HOW)
+    assert (report["exit_code"], report["rows"]["rejected"]) == (3, ROWS // 5)
+    rows = pq.read_table(report["rejects"])["_row"].to_pylist()
+    assert [row - 1 for row in rows] == list(range(1, ROWS, 5))
+    assert len({sent.message_id for sent in ledger.sent}) == ROWS - ROWS // 5
+
+
+def test_a_file_system_without_hard_links_keeps_the_state_before_too(
+    mixed: Path, door: Door, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any, target: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target))
+
+    monkeypatch.setattr(os, "link", refuse)
+    state = mixed.parent / "state"
+    check_books(state, ledger, door(mixed, **HOW))
+    before = Store(state, "orders").load(use_previous=True)
+    assert before is not None
+    assert not before.is_finished
+    assert before.counts.settled == ROWS
 
 
 STRACE = shutil.which("strace")
