@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import orders_csv
 from filelock import FileLock
-from ledger import Ledger
+from ledger import Ledger, Reply
 from powercut import Image, PowerCut
 
 from backfill.checkpoint import State, Store
@@ -96,39 +97,45 @@ def check_books(state: Path, ledger: Ledger, report: dict[str, Any]) -> None:
 # ---- one writer
 
 
-def compete(cli: Cli, ledger: Ledger, count: int) -> tuple[int, list[tuple[int, str]]]:
-    """Start runs at once; return the process that won, and code and words of the others."""
-    command = ["run", "orders.yaml", "--to", ledger.url, "--batch-messages", "1", "--restart"]
-    running = [cli.start(*command, "--yes") for _ in range(count)]
-    ended = [(one.pid, one.communicate(timeout=120)[1], one.returncode) for one in running]
-    winners = [pid for pid, _, code in ended if code == 0]
-    assert len(winners) == 1, ended
-    return winners[0], [(code, err) for pid, err, code in ended if pid != winners[0]]
+def compete(cli: Cli, count: int) -> None:
+    """Start runs at once; what the winner sends is answered when the others have ended."""
+    is_over = threading.Event()
 
+    def answer(_: bytes) -> Reply:
+        assert is_over.wait(25)
+        return Reply()
 
-def check_competition(cli: Cli, orders: Orders, rounds: int) -> None:
-    orders(12)
-    for _ in range(rounds):
-        with Ledger(latency_s=0.0) as ledger:
-            # the winner's first answer waits until all the others have been turned away
-            ledger.latency_s = 1.0
-            winner, others = compete(cli, ledger, 8)
-        assert len(ledger.kept) == 12
-        for code, err in others:
-            assert code == 11, err
-            assert f"another run holds this stream: process {winner} on " in err
-        assert not (cli.folder / ".backfill/orders/holder.json").exists()
+    with Ledger(answer) as ledger:
+        command = ["run", "orders.yaml", "--to", ledger.url, "--restart", "--yes"]
+        running = [cli.start(*command) for _ in range(count)]
+        until_s = time.monotonic() + 25
+        while sum(one.poll() is None for one in running) > 1 and time.monotonic() < until_s:
+            time.sleep(0.02)
+        winners = [one for one in running if one.poll() is None]
+        is_over.set()
+        words = {one.pid: one.communicate(timeout=60)[1] for one in running}
+    assert len(winners) == 1
+    assert winners[0].returncode == 0, words
+    assert len(ledger.kept) == 12
+    for one in running:
+        if one is not winners[0]:
+            assert one.returncode == 11, words[one.pid]
+            assert f"stream: process {winners[0].pid} on " in words[one.pid]
 
 
 def test_of_eight_runs_that_start_at_once_one_wins_and_the_others_say_which(
     cli: Cli, orders: Orders
 ) -> None:
-    check_competition(cli, orders, rounds=1)
+    orders(12)
+    compete(cli, 8)
+    assert not (cli.folder / ".backfill/orders/holder.json").exists()
 
 
 @pytest.mark.large
 def test_of_many_rounds_of_runs_that_start_at_once_one_wins_each(cli: Cli, orders: Orders) -> None:
-    check_competition(cli, orders, rounds=20)
+    orders(12)
+    for _ in range(20):
+        compete(cli, 8)
 
 
 def test_a_holder_that_sleeps_still_holds_and_a_killed_one_does_not(
