@@ -14,7 +14,9 @@ from backfill.cells import Fault, Frame, frame_of
 from backfill.codes import Code
 from backfill.columns import integers, valid
 from backfill.encode import Named, encode
+from backfill.errors import SourceError
 from backfill.message import Draft, draft, identifier, texts_of_value
+from backfill.source import SourceFile, Span, check_unchanged
 from backfill.validate import Checked, table_of, validate
 
 if TYPE_CHECKING:
@@ -30,9 +32,14 @@ class Read:
     """A reader and what the rows of its file are called to a person."""
 
     reader: Reader
-    file: str
+    source: SourceFile
     label: str = ""
     """The file as dead letters name it."""
+
+    @property
+    def file(self) -> str:
+        """The path."""
+        return self.source.path
 
     def person_row(self, row: int) -> int:
         """Return the row as a spreadsheet counts."""
@@ -46,8 +53,11 @@ class Read:
 
 
 def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
-    """Yield the rows [start, stop) of a file."""
-    for span in read.reader.spans(start):
+    """Yield the rows [start, stop) of a file.
+
+    Raises ResumableError where the file changes meanwhile, before a row of the changed file.
+    """
+    for span in _unmixed(read, start):
         if stop is not None and span.stop > stop:
             if span.start < stop:
                 yield span.head(stop - span.start)
@@ -55,9 +65,20 @@ def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
         yield span
 
 
+def _unmixed(read: Read, start: int) -> Iterator[Span]:
+    try:
+        for span in read.reader.spans(start):
+            check_unchanged(read.source)
+            yield span
+    except SourceError:
+        check_unchanged(read.source)  # a file that was cut while it was read says so
+        raise
+    check_unchanged(read.source)
+
+
 def open_shard(job: Job, shard: Shard) -> Read:
     """Open the file of a shard."""
-    return Read(job.open(shard.file), shard.file.path, shard.label)
+    return Read(job.open(shard.file), shard.file, shard.label)
 
 
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:

@@ -8,13 +8,16 @@ Parquet, which cannot be appended to, is an Arrow stream until the run ends.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from backfill.durable import sync_folder, write_whole
 from backfill.errors import MismatchError
 from backfill.source import LINE, WHICH, WHY
 
@@ -54,43 +57,63 @@ class RejectsFile:
                 where=self.path,
                 fix="put the file back as the run left it (a copy is for edits), or --restart",
             )
-        os.truncate(self.path, length)
+        self._cut(length)
+
+    def _cut(self, length: int) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(descriptor, length)
+        finally:
+            os.close(descriptor)
 
     def append(self, tolds: tuple[Told, ...], read: Read) -> None:
-        """Write the rows and make them durable."""
+        """Write the rows and make them durable. Raises OSError; then none of them stays."""
         if not tolds:
             return
-        is_new = not self.path.exists()
-        descriptor = os.open(
-            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
-        )
-        with open(descriptor, "ab") as stream:  # noqa: PTH123  a descriptor
-            if is_new:
-                stream.write(self._form.opening())
-            stream.writelines(self._form.lines(told, read) for told in tolds)
+        before = self.length
+        made = [] if before else [self._form.opening()]
+        made += [self._form.lines(told, read) for told in tolds]
+        try:
+            self._write(made, is_new=not before)
+        except OSError:
+            with suppress(OSError):  # a person reads the file now, a resume cuts it anyway
+                self._cut(before)
+            raise
+
+    def _write(self, made: list[bytes], *, is_new: bool) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with open(os.open(self.path, flags, 0o600), "ab") as stream:  # noqa: PTH123  a descriptor
+            stream.writelines(made)
             stream.flush()
             os.fsync(stream.fileno())
+        if is_new:  # or a power cut takes the name away, and with it what the state counts
+            sync_folder(self._folder)
 
     @property
     def length(self) -> int:
-        """Bytes, 0 where there is no file."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """Bytes, 0 where there is no file. Raises OSError."""
+        try:
+            return self.path.lstat().st_size
+        except FileNotFoundError:
+            return 0
 
     def finished(self) -> Path | None:
         """Return the file as a person gets it; an Arrow stream becomes Parquet. None: no rows."""
-        if not self.path.exists():
+        if not self.length:
             return None
         if self._form.suffix != ArrowForm.suffix:
             return self.path
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         final = self._folder / f"{self._name}.parquet"
-        part = final.with_suffix(".tmp")
         with pa.OSFile(str(self.path)) as stream:
-            table = pa.ipc.open_stream(stream).read_all()
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123
-            pq.write_table(table, out, write_page_checksum=True)
-        part.replace(final)
+            try:
+                table = pa.ipc.open_stream(stream).read_all()
+            except pa.ArrowInvalid as fault:  # torn, where a failed append could not be cut back
+                raise OSError(errno.EIO, f"{self.path.name} is torn: {fault}") from None
+        out = pa.BufferOutputStream()
+        pq.write_table(table, out, write_page_checksum=True)
+        write_whole(final, out.getvalue())
         return final
 
 

@@ -14,7 +14,8 @@ from filecmp import cmp
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from backfill.checkpoint import Store, sync_folder
+from backfill.checkpoint import Store
+from backfill.durable import make_folder, sync_folder, write_part
 from backfill.errors import MismatchError, UsageError
 from backfill.plan import Input, labels_of
 from backfill.source import first_row_of
@@ -120,18 +121,16 @@ def input_of_letters(letters: Letters, state: State, mapping: Mapping) -> Input:
 
 def _take(letters: Letters) -> None:
     """Copy the file as it is now; from here on edits of it are too late."""
-    folder = letters.store.folder
     try:
-        for one in (folder.parent, folder):
-            one.mkdir(mode=0o700, exist_ok=True)
-        part = letters.copy.with_suffix(".tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with letters.path.open("rb") as source, open(os.open(part, flags, 0o600), "wb") as copy:  # noqa: PTH123  a descriptor
+        make_folder(letters.store.folder)
+        part = write_part(letters.copy, b"")
+        with letters.path.open("rb") as source, part.open("wb") as copy:
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())
         part.replace(letters.copy)
-        sync_folder(folder)
+        sync_folder(letters.store.folder)
     except OSError as fault:
         what = f"the dead letters cannot be copied: {fault.strerror}"
-        raise UsageError(what, where=fault.filename or folder, fix="make room and retry") from None
+        where = fault.filename or letters.store.folder
+        raise UsageError(what, where=where, fix="make room and retry") from None

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backfill.source.files import SourceFile, find_files, hashed
+from backfill.source.files import (
+    SourceFile,
+    begins_with,
+    check_unchanged,
+    find_files,
+    hashed,
+)
 from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Origin, Reader, Span
 
 if TYPE_CHECKING:
@@ -21,6 +27,8 @@ __all__ = [
     "Reader",
     "SourceFile",
     "Span",
+    "begins_with",
+    "check_unchanged",
     "estimate_rows",
     "find_files",
     "first_row_of",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from backfill.errors import SourceError, UsageError
+from backfill.errors import ResumableError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +128,8 @@ def _described(path: Path, file_format: str | None) -> SourceFile:
 def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> SourceFile:
     """Return the file with the sha256 of its bytes as stored: what identifies its content.
 
-    watch: called for each piece, since a large file takes a minute; what it raises ends it.
+    watch: called for each piece, since a large file takes a minute; what it raises ends it. Raises
+    SourceError; ResumableError where the file changed meanwhile.
     """
     digest = hashlib.sha256()
     piece = memoryview(bytearray(HASHED_BYTES))
@@ -139,7 +140,41 @@ def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> Source
                 watch()
     except OSError as fault:
         raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+    check_unchanged(file)
     return replace(file, sha256=digest.hexdigest())
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Raise ResumableError where a file is not the one that was found when the run was planned.
+
+    To be asked after a read and before what was read is used, so that rows are never mixed. It
+    does not judge: a run that begins again compares the content. Inodes are not compared, since
+    mounts exist that give a file another one whenever they like.
+    """
+    try:
+        stat = os.stat(file.path)  # noqa: PTH116  asked for every span
+        found = (stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        found = None
+    if found != (file.size_bytes, file.modified_ns):
+        how = "was replaced or written to" if found else "has gone"
+        fix = "let it come to rest, then run the same command again: it says what it finds changed"
+        raise ResumableError(f"the file {how} while it was being read", where=file.path, fix=fix)
+
+
+def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
+    """Whether the first bytes of a file are all the bytes of another: it has grown."""
+    if file.size_bytes < size_bytes:
+        return False
+    digest, left = hashlib.sha256(), size_bytes
+    try:
+        with Path(file.path).open("rb") as stream:
+            while left and (part := stream.read(min(left, 1 << 20))):
+                digest.update(part)
+                left -= len(part)
+    except OSError as fault:
+        raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+    return digest.hexdigest() == sha256
 
 
 def open_stream(file: SourceFile) -> Any:
