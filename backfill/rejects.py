@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
+from backfill.defuse import defused
 from backfill.errors import MismatchError
 from backfill.source import LINE
 
@@ -57,7 +58,11 @@ class RejectsFile:
                 where=self.path,
                 fix="put the file back as the run left it (a copy is for edits), or --restart",
             )
-        os.truncate(self.path, length)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(descriptor, length)
+        finally:
+            os.close(descriptor)
 
     def append(self, tolds: tuple[Told, ...], read: Read) -> None:
         """Write the rows and make them durable."""
@@ -91,7 +96,8 @@ class RejectsFile:
         part = final.with_suffix(".tmp")
         with pa.OSFile(str(self.path)) as stream:
             table = pa.ipc.open_stream(stream).read_all()
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(part, flags, 0o600), "wb") as out:  # noqa: PTH123  a descriptor
             pq.write_table(table, out, write_page_checksum=True)
         part.replace(final)
         return final
@@ -119,7 +125,7 @@ def _extra(row: dict[str, Any], read: Read, *, many: bool) -> list[Any]:
 
 
 class CsvForm:
-    """The source's own columns as they were, then why."""
+    """The source's own columns as they were, but for formulas (`defuse`), then why."""
 
     suffix = "csv"
 
@@ -148,9 +154,18 @@ class CsvForm:
 
 
 def _csv(rows: list[list[Any]]) -> bytes:
-    stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue().encode(errors="surrogateescape")
+    """Write rows for a spreadsheet; names of columns and reasons repeat what the source says."""
+    lines = _Lines()
+    # "\r\n" so that a cell with either of them is quoted: the writer quotes only its own line ends
+    writer = csv.writer(lines, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([defused(cell) if isinstance(cell, str) else cell for cell in row])
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 class JsonlForm:

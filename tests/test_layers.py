@@ -25,6 +25,7 @@ ROOMS: Final = (
     *(
         "ratelimit",
         "backoff",
+        "deadline",
         "wire",
         "destination",
         "answer",
@@ -33,7 +34,7 @@ ROOMS: Final = (
         "engine",
         "engine.local",
     ),
-    *("rejects", "checkpoint", "resume", "report", "survey", "sample", "runner"),
+    *("defuse", "rejects", "checkpoint", "resume", "report", "survey", "sample", "runner"),
     *("sandbox.rules", "sandbox.auth", "sandbox.wire", "sandbox.faults", "sandbox.database"),
     *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),
     *("sandbox.reads", "sandbox.app", "sandbox.server", "sandbox"),
