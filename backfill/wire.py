@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import prepend_scheme_if_needed, select_proxy
+from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -221,7 +221,7 @@ def proxy_of(target: Target) -> str | None:
     if not found:
         return None
     try:
-        parts = urlsplit(str(prepend_scheme_if_needed(found, "http")))  # type: ignore[no-untyped-call]
+        parts = urlsplit(found if "://" in found else f"http://{found}")
         host, port = parts.hostname, parts.port
     except ValueError:  # a port or brackets that are none
         parts, host, port = urlsplit(""), None, None
@@ -238,9 +238,8 @@ def _surroundings(url: str) -> dict[str, Any]:
     found = requests.Session().merge_environment_settings(url, {}, True, None, None)
     how: dict[str, Any] = {name: found[name] for name in ("proxies", "verify", "cert")}
     # http:// is for this machine only: through a proxy the key would leave it in the clear
-    proxies = {} if url.startswith("http://") else how["proxies"]
-    # a proxy's address may hold a password
-    how["proxies"] = {scheme: _Secret(proxy) for scheme, proxy in proxies.items() if proxy}
+    if url.startswith("http://"):
+        how["proxies"] = {}
     return how
 
 
