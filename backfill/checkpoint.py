@@ -137,6 +137,8 @@ class Store:
     def load(self, *, use_previous: bool = False) -> State | None:
         """Return the last state, None where this stream never ran. Raises MismatchError."""
         path = self.previous if use_previous else self.path
+        if path.is_symlink():
+            raise _damaged(path, "it is a symbolic link")
         try:
             if path.stat().st_size > BYTES_MAX:
                 raise _damaged(path, "it is far too large")

@@ -15,12 +15,13 @@ from backfill.deliver import Settings as DeliverySettings
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errors import ExitCode, InterruptedRun, UsageError
 from backfill.plan import Plan, make_plan
+from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
 from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
-from backfill.wire import Key, Target, Wire
+from backfill.wire import Key, Target, Wire, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,8 @@ class Settings:
     key_file: str | None = None
     log_echo: str | None = None
     command: str = ""
+    tell: Callable[[str], None] = field(default=lambda _words: None)
+    """Told what a person should know at the start: a proxy on the way, a key that others read."""
 
 
 def plan_of(mapping: Mapping, settings: Settings) -> Plan:
@@ -91,11 +94,13 @@ def run_all(
             yield dry_report(plan, found)
         return
     with _target(settings) as (target, name):
+        proxy = _announce(target, settings)
         for plan in plans:
-            options = _options(plan, settings, name)
+            options = replace(_options(plan, settings, name), proxy=proxy)
             if watch is not None:
                 options = replace(options, watch=watch(plan))
             opened = _Opener(plan, settings, target)
+            secure(settings.state / plan.job.mapping.name)
             report = run_stream(plan, options, opened, stop)
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
@@ -110,7 +115,7 @@ def _heed(stop: Stop) -> None:
 @contextmanager
 def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
-    key = None if settings.to == SANDBOX else find_key(settings.key_file)
+    key = None if settings.to == SANDBOX else find_key(settings.key_file, settings.tell)
     if resolve(settings.to, key) != SANDBOX:
         target = find_target(settings.to, key)
         yield target, target.origin
@@ -120,6 +125,16 @@ def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     make_state(settings.state)
     with Sandbox(settings.state / SANDBOX_FILE) as sandbox:
         yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
+
+
+def _announce(target: Target, settings: Settings) -> str | None:
+    """Say what a run starts with and return its proxy. Raises UsageError: it cannot be used."""
+    proxy = proxy_of(target)
+    if proxy:
+        settings.tell(f"{target.origin}: through the proxy {proxy}")
+    if warning := warning_of_folder(settings.state):
+        settings.tell(warning)
+    return proxy
 
 
 def make_state(folder: Path) -> None:

@@ -60,6 +60,8 @@ class Options:
     max_rejects: str | None = None
     connections: int = 8
     log_echo: str | None = None
+    proxy: str | None = None
+    """What stands between this machine and the destination, without its password."""
     watch: Callable[[Counts], None] = field(default=lambda _counts: None)
     """Told the counts so far after each step."""
 
@@ -133,7 +135,7 @@ def _run(
         fix = "choose another with --state, or correct its permissions"
         raise UsageError(what, where=store.folder, fix=fix) from None
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
-    log.note("start", {**started, "destination": options.destination})
+    log.note("start", {**started, "destination": options.destination, "proxy": options.proxy})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:

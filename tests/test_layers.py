@@ -14,7 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
-    *("errors", "spec", "codes", "log"),
+    *("errors", "spec", "codes", "log", "private"),
     *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.csv", "source.jsontree", "source.jsonl"),

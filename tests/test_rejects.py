@@ -315,15 +315,3 @@ def test_a_new_run_has_a_folder_of_its_own(orders: Orders, door: Door) -> None:
     assert [row[5] for row in rows_of(first["rejects"])[1:]] == ["3"]
     assert [row[5] for row in rows_of(second["rejects"])[1:]] == ["3", "12"]
     assert second["rows"]["read"] == 11
-
-
-def test_a_rejects_file_behind_a_symbolic_link_is_not_written_through(
-    orders: Orders, door: Door, tmp_path: Path
-) -> None:
-    mapping = orders(20, bad={11})
-    door(mapping, limit=8)
-    (folder,) = tmp_path.glob("state/orders/runs/*")
-    other = tmp_path / "precious"
-    (folder / "rejects.csv").symlink_to(other)
-    assert door(mapping)["exit_code"] in {3, 4}
-    assert not other.exists()
