@@ -29,16 +29,19 @@ def secure(folder: Path) -> None:
 
 
 def _secure(path: Path) -> None:
+    refuse_link(path)
     try:
         mode = path.lstat().st_mode
-        refuse_link(path)
-        if mode & OTHERS:
+    except OSError:
+        return  # there is none, or another run is at work there: the lock, asked for next, tells
+    if mode & OTHERS:
+        try:
             path.chmod(stat.S_IMODE(mode) & ~OTHERS)
-    except FileNotFoundError:
-        return  # another run is at work there; the lock is asked for next
-    except OSError as fault:
-        what = f"others may use it, and that cannot be changed: {fault.strerror}"
-        raise UsageError(what, where=path, fix="choose another with --state") from None
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            what = f"others may use this, and that cannot be changed: {fault.strerror}"
+            raise UsageError(what, where=path, fix="choose another folder with --state") from None
 
 
 def refuse_link(path: Path) -> None:

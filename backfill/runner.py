@@ -135,7 +135,8 @@ def _run(
         fix = "choose another with --state, or correct its permissions"
         raise UsageError(what, where=store.folder, fix=fix) from None
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
-    log.note("start", {**started, "destination": options.destination, "proxy": options.proxy})
+    way = {"proxy": options.proxy} if options.proxy else {}
+    log.note("start", {**started, "destination": options.destination, **way})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:

@@ -78,6 +78,15 @@ class Answer:
     """Whether it was longer than ANSWER_BYTES_MAX."""
 
 
+_TUNNEL: Final = "Tunnel connection failed: "
+"""How http.client begins what a proxy answered, then the status."""
+
+_PROXY_REFUSALS: Final = {
+    f"{_TUNNEL}403": "the proxy does not let it through (403)",
+    f"{_TUNNEL}407": "the proxy refuses its user and password (407)",
+}
+
+
 class WireError(Exception):
     """No complete answer came: what was sent may or may not have arrived."""
 
@@ -153,7 +162,10 @@ class Wire:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
             self.close()
-            raise WireError(self._late if alarm.has_rung else _told(fault)) from None
+            told = _told(fault)
+            if told in _PROXY_REFUSALS:
+                raise TrustError(_PROXY_REFUSALS[told]) from None
+            raise WireError(self._late if alarm.has_rung else told) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)
@@ -296,4 +308,7 @@ def _told(fault: BaseException) -> str:
         fault = inner
     if not isinstance(fault, OSError):
         return f"the answer cannot be read ({type(fault).__name__})"
-    return (fault.strerror or str(fault) or type(fault).__name__)[:200]
+    text = fault.strerror or str(fault) or type(fault).__name__
+    if text.startswith(_TUNNEL):  # then the proxy's words: it knows its own password
+        text = text[: len(_TUNNEL) + 3]
+    return text[:200]

@@ -6,6 +6,7 @@ Every command and every kind of fault is run with a key and with cells that can 
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import socket
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 KEY = "Canary/4711+WriteKey"
 CELL = "cellcanary"
+PR_CAPBSET_DROP = 24
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 SOURCE = f"""\
 id,person,at,total,note
@@ -480,6 +482,31 @@ def test_what_was_loosened_in_a_streams_folder_is_tightened_and_a_loose_state_is
     assert {mode for name, mode in modes(state) if name != "orders"} == {"d700", "f600"}
     assert stat.S_IMODE((state / "orders").stat().st_mode) == 0o700
     assert stat.S_IMODE(state.stat().st_mode) == 0o777, "it is the user's, and may be anything"
+
+
+def owning_only_its_own() -> None:
+    """Take from root what lets it change the files of others (CAP_FOWNER)."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, 3, 0, 0, 0)
+
+
+def test_a_streams_folder_that_is_loose_and_of_another_user_is_refused(
+    cli: Cli, orders: Orders, ledger: Ledger, tmp_path: Path
+) -> None:
+    """What is written there would be that user's to read, and only that user can change it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder that is another user's")
+    folder = tmp_path / "state" / "orders"
+    folder.mkdir(parents=True)
+    os.chown(folder, 4711, 4711)
+    folder.chmod(0o777)
+    how = ("--to", ledger.url, "--state", "state")
+    done = cli("run", orders(3).name, *how, preexec_fn=owning_only_its_own)
+    assert done.code == 2
+    assert done.err == (
+        "state/orders: others may use this, and that cannot be changed: Operation not permitted\n"
+        "  fix: choose another folder with --state\n"
+    )
+    assert (ledger.arrivals, list(folder.iterdir())) == ([], [])
 
 
 # ---- symbolic links

@@ -806,3 +806,28 @@ def test_a_proxy_is_told_without_its_password_or_refused(
         "HTTPS_PROXY or ALL_PROXY: the proxy of the environment cannot be used\n"
         "  fix: write it as http://HOST:PORT, or name the destination in NO_PROXY"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (407, TrustError, "the proxy refuses its user and password (407)"),
+        (403, TrustError, "the proxy does not let it through (403)"),
+        (503, WireError, "Tunnel connection failed: 503"),
+    ],
+)
+def test_what_a_proxy_refuses_for_good_is_no_outage_and_its_words_are_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception], words: str
+) -> None:
+    answer = f"HTTP/1.1 {status} you said me:hush4712\r\n\r\n".encode()
+
+    def refuse(_server: Server, conn: socket.socket, _number: int) -> None:
+        conn.recv(65_536)
+        conn.sendall(answer)
+
+    with closing(Server(refuse)) as way:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hush4712@127.0.0.1:{way.port}")
+        target = Target("https://cdp.example/v1", Key(KEY))
+        with closing(Wire(target, deadline_s=5)) as wire, pytest.raises(kind) as caught:
+            wire.post(BODY)
+    assert str(caught.value) == words
