@@ -148,6 +148,8 @@ class Store:
     def load(self, *, use_previous: bool = False) -> State | None:
         """Return the last state, None where this stream never ran. Raises MismatchError."""
         path = self.previous if use_previous else self.path
+        if path.is_symlink():
+            raise _damaged(path, "it is a symbolic link")
         try:
             data = _bytes_of(path)
         except FileNotFoundError:

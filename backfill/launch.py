@@ -17,13 +17,14 @@ from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubb
 from backfill.errand import Settings as DeliverySettings
 from backfill.errors import ExitCode, UsageError
 from backfill.plan import Input, Plan, make_plan
+from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
 from backfill.retry import Letters, finished_state, input_of_letters, waiting
 from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
-from backfill.wire import Key, Target, Wire
+from backfill.wire import Key, Target, Wire, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,8 @@ class Settings:
     key_file: str | None = None
     log_echo: str | None = None
     command: str = ""
+    tell: Callable[[str], None] = field(default=lambda _words: None)
+    """Told what a person should know at the start: a proxy on the way, a key that others read."""
 
 
 def plan_of(mapping: Mapping, settings: Settings, given: Input | None = None) -> Plan:
@@ -97,11 +100,13 @@ def run_all(
             yield dry_report(plan, found)
         return
     with _target(settings) as (target, name):
+        proxy = _announce(target, settings)
         for plan in plans:
-            options = _options(plan, settings, name)
+            options = replace(_options(plan, settings, name), proxy=proxy)
             if watch is not None:
                 options = replace(options, watch=watch(plan))
             opened = _Opener(plan, settings, target)
+            secure(settings.state / plan.job.mapping.name)
             report = run_stream(plan, options, opened, stop)
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
@@ -115,24 +120,25 @@ def retry_all(
     watch: Callable[[Plan], Callable[[Counts], None]] | None = None,
     *,
     kind: str,
-    warn: Callable[[Path], None] = lambda _path: None,
 ) -> Iterator[tuple[Letters, Report]]:
     """Send the dead letters of a finished stream again: its `rejects`, or what is `held`.
 
-    Yields nothing where none wait. warn: told a file that was edited too late. Raises
-    BackfillError where they cannot be sent.
+    Yields nothing where none wait. Raises BackfillError where they cannot be sent.
     """
     main = Store(settings.state, mapping.name)
     with _target(settings) as (target, name):
+        proxy = _announce(target, settings)
+        secure(main.folder)
         main.lock()
         try:
             state = finished_state(main, name, mapping)
             found, edited = waiting(main, state, kind)
             for path in edited:
-                warn(path)
+                fix = "correct the rows that still fail where the last retry put them"
+                settings.tell(f"{path}: was edited after its rows were sent again\n  fix: {fix}")
             for letters in found:
                 plan = plan_of(mapping, settings, input_of_letters(letters, state, mapping))
-                options = _options(plan, settings, name)
+                options = replace(_options(plan, settings, name), proxy=proxy)
                 if watch is not None:
                     options = replace(options, watch=watch(plan))
                 opened = _Opener(plan, settings, target)
@@ -151,7 +157,7 @@ def retry_all(
 @contextmanager
 def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
-    key = None if settings.to == SANDBOX else find_key(settings.key_file)
+    key = None if settings.to == SANDBOX else find_key(settings.key_file, settings.tell)
     if resolve(settings.to, key) != SANDBOX:
         target = find_target(settings.to, key)
         yield target, target.origin
@@ -161,6 +167,16 @@ def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     make_state(settings.state)
     with Sandbox(settings.state / SANDBOX_FILE) as sandbox:
         yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
+
+
+def _announce(target: Target, settings: Settings) -> str | None:
+    """Say what a run starts with and return its proxy. Raises UsageError: it cannot be used."""
+    proxy = proxy_of(target)
+    if proxy:
+        settings.tell(f"{target.origin}: through the proxy {proxy}")
+    if warning := warning_of_folder(settings.state):
+        settings.tell(warning)
+    return proxy
 
 
 def make_state(folder: Path) -> None:

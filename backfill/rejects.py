@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from backfill.defuse import defused
 from backfill.durable import sync_folder, write_whole
 from backfill.errors import MismatchError
 from backfill.source import LINE, WHICH, WHY
@@ -139,7 +140,7 @@ def _why(row: dict[str, Any], called: tuple[int, str], *, many: bool) -> list[An
 
 
 class CsvForm:
-    """The source's own columns as they were, then why."""
+    """The source's own columns as they were, but for formulas (`defuse`), then why."""
 
     suffix = "csv"
 
@@ -168,9 +169,18 @@ class CsvForm:
 
 
 def _csv(rows: list[list[Any]]) -> bytes:
-    stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue().encode(errors="surrogateescape")
+    """Write rows for a spreadsheet; names of columns and reasons repeat what the source says."""
+    lines = _Lines()
+    # "\r\n" so that a cell with either of them is quoted: the writer quotes only its own line ends
+    writer = csv.writer(lines, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([defused(cell) if isinstance(cell, str) else cell for cell in row])
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 class JsonlForm:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backfill import spec
+from backfill.defuse import restored
 from backfill.durable import write_whole
 from backfill.errors import BooksError
 
@@ -90,9 +91,8 @@ class Report:
             return pd.read_parquet(path)
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-        return pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding_errors="replace"
-        ).astype({"_row": int})
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
+        return frame.map(restored).rename(columns=restored).astype({"_row": int})
 
     def check(self, *, is_finished: bool) -> None:
         """Raise BooksError where the rows the reader counted are not those that were settled.

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from backfill.checkpoint import Store
+from backfill.defuse import restored
 from backfill.durable import make_folder, sync_folder, write_part
 from backfill.errors import MismatchError, UsageError
 from backfill.plan import Input, labels_of
@@ -115,7 +116,7 @@ def input_of_letters(letters: Letters, state: State, mapping: Mapping) -> Input:
     files = Files(hashes, first_row_of(suffix, how))
     stat = letters.copy.stat()
     file = SourceFile(str(letters.copy), suffix, stat.st_size, stat.st_mtime_ns)
-    opened = partial(open_letters, files=files, where=str(letters.path), restored=lambda c: c)
+    opened = partial(open_letters, files=files, where=str(letters.path), restored=restored)
     return Input([file], opened, files.is_many)
 
 

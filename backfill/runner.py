@@ -70,6 +70,8 @@ class Options:
     max_rejects: str | None = None
     connections: int = 8
     log_echo: str | None = None
+    proxy: str | None = None
+    """What stands between this machine and the destination, without its password."""
     watch: Callable[[Counts], None] = field(default=lambda _counts: None)
     """Told the counts so far after each step."""
 
@@ -145,7 +147,8 @@ def _run(
         raise unwritable(store.folder, fault) from None
     log = Log(books.folder / "log.jsonl", echo=options.log_echo)
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
-    log.note("start", {**started, "destination": options.destination})
+    way = {"proxy": options.proxy} if options.proxy else {}
+    log.note("start", {**started, "destination": options.destination, **way})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:

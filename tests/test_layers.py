@@ -14,7 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
-    *("errors", "spec", "codes", "log"),
+    *("errors", "spec", "codes", "log", "private"),
     *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.csv", "source.jsontree", "source.jsonl"),
@@ -25,6 +25,7 @@ ROOMS: Final = (
     *(
         "ratelimit",
         "backoff",
+        "deadline",
         "wire",
         "destination",
         "answer",
@@ -35,8 +36,8 @@ ROOMS: Final = (
         "engine",
         "engine.local",
     ),
-    *("durable", "lock", "rejects", "checkpoint", "resume", "report", "survey", "sample", "runner"),
-    "retry",
+    *("durable", "lock", "defuse", "rejects", "checkpoint", "resume", "report", "survey", "sample"),
+    *("runner", "retry"),
     *("sandbox.rules", "sandbox.auth", "sandbox.wire", "sandbox.faults", "sandbox.database"),
     *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),
     *("sandbox.reads", "sandbox.app", "sandbox.server", "sandbox"),

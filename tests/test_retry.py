@@ -220,6 +220,22 @@ def test_corrected_json_lines_keep_every_digit_and_lines_that_were_no_objects_ca
     assert (last["_row"], last["_code"]) == (5, "id-missing")
 
 
+def test_what_was_defused_for_spreadsheets_is_sent_as_the_source_had_it(
+    run: Callable[..., Done], ledger: Ledger, tmp_path: Path
+) -> None:
+    cells = ["=1+1", "'=1+1", "-5", "@x", "'quoted'", "+", "\ttab"]
+    lines = [f"p{at},2020-01-01T00:00:00Z,no,{cell}" for at, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("person,at,total,=x\n" + "\n".join(lines))
+    text = (TRACK % "t.csv").replace("x: x", "x: {column: '=x'}")
+    (tmp_path / "orders.yaml").write_text(text)
+    assert run("run").code == 3
+    path = dead_letters(tmp_path)
+    assert path.read_text().startswith("person,at,total,'=x,_row")
+    edit(path, (",no,", ",1,"))
+    assert run("retry").code == 0
+    assert [one["properties"]["x"] for one in ledger.kept] == cells
+
+
 # What still fails, and what was sent
 
 

@@ -122,6 +122,11 @@ class _NoPandas:
             raise ImportError(name)
 
 
+def talk(*, is_quiet: bool = False) -> Callable[[str], None]:
+    """Return what says words to a person: on stderr, since stdout is data."""
+    return lambda words: None if is_quiet else click.echo(words, err=True)
+
+
 def settings_of(**given: Any) -> Settings:
     """Make settings of what click gave."""
     from backfill.launch import Settings  # noqa: PLC0415  heavy, and --help needs none of it

@@ -70,5 +70,13 @@ def _own_fault(fault: Exception) -> int:
     click.echo(f"backfill failed: {type(fault).__name__} at {where}", err=True)
     click.echo("  fix: this is a fault of backfill; run again with -v and report it", err=True)
     if "-v" in sys.argv or "--verbose" in sys.argv:
-        traceback.print_exception(fault)
+        _trace(fault)
     return int(ExitCode.FAULT)
+
+
+def _trace(fault: BaseException) -> None:
+    """Print the places of an error and of those before it; what they say may quote a cell."""
+    if (before := fault.__cause__ or fault.__context__) is not None:
+        _trace(before)
+    click.echo("".join(traceback.format_tb(fault.__traceback__)), err=True, nl=False)
+    click.echo(type(fault).__name__, err=True)

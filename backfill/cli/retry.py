@@ -11,8 +11,6 @@ from backfill.cli import options, signals
 from backfill.cli.run import ended, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backfill.report import Report
 
 
@@ -61,7 +59,8 @@ def retry(  # noqa: PLR0913  one parameter an option
     kind = "held" if is_held else "rejects"
     if is_held:
         given["recent_events"] = "send"  # whoever asks for the held rows has decided
-    settings = options.settings_of(**given, log_echo=log_format if verbose else None)
+    echo = log_format if verbose else None
+    settings = options.settings_of(**given, log_echo=echo, tell=options.talk(is_quiet=quiet))
     stop = Stop()
     signals.drain(stop)
     bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
@@ -70,9 +69,7 @@ def retry(  # noqa: PLR0913  one parameter an option
     try:
         for mapping in found:
             before = len(reports)
-            for letters, report in retry_all(
-                mapping, settings, stop, bar.watch, kind=kind, warn=_warn
-            ):
+            for letters, report in retry_all(mapping, settings, stop, bar.watch, kind=kind):
                 bar.close()
                 reports.append(report)
                 if not quiet and not as_json:
@@ -84,8 +81,3 @@ def retry(  # noqa: PLR0913  one parameter an option
     finally:
         bar.close()
     return ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
-
-
-def _warn(path: Path) -> None:
-    fix = "correct the rows that still fail where the last retry put them"
-    click.echo(f"{path}: was edited after its rows were sent again\n  fix: {fix}", err=True)

@@ -66,7 +66,8 @@ def run(  # noqa: PLR0913  one parameter an option
     found = find_mappings(mappings)
     if given["restart"]:
         _confirm([mapping.name for mapping in found], yes=yes)
-    settings = options.settings_of(**given, log_echo=log_format if verbose else None)
+    echo = log_format if verbose else None
+    settings = options.settings_of(**given, log_echo=echo, tell=options.talk(is_quiet=quiet))
     stop = Stop()
     signals.drain(stop)
     bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))

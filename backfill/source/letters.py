@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backfill.errors import SourceError
 from backfill.mapping.document import CsvDialect
@@ -55,9 +56,9 @@ class LettersReader:
     """One dead-letter file, as if it were the source."""
 
     def __init__(
-        self, inner: Reader, files: Files, where: str, restored: Callable[[Any], Any]
+        self, inner: Reader, files: Files, where: str, restored: Callable[[str], str] | None
     ) -> None:
-        """restored: undoes in a column of CSV cells what keeps spreadsheets from running them.
+        """restored: undoes in CSV cells what keeps spreadsheets from running them.
 
         Raises SourceError with every row that does not say which row of the source it is.
         """
@@ -65,9 +66,9 @@ class LettersReader:
         self._files = files
         self._where = where
         self._restored = restored
-        self.columns = [name for name in inner.columns if name not in TOLD]
+        self.columns = [self._name(name) for name in inner.columns if name not in TOLD]
         self.has_all_columns = inner.has_all_columns
-        self.schema = inner.schema and pa.schema([f for f in inner.schema if f.name not in TOLD])
+        self.schema = None if inner.schema is None else self._fields(inner.schema)
         self.first_row = inner.first_row
         self._check()
 
@@ -86,11 +87,28 @@ class LettersReader:
 
     def _own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the source's own columns, as the source had them."""
-        kept = [f for f in batch.schema if f.name not in TOLD]
-        arrays = [self._restored(batch.column(f.name)) for f in kept]
+        kept = [at for at, name in enumerate(batch.schema.names) if name not in TOLD]
+        arrays = [self._cells(batch.column(at)) for at in kept]
         if not kept:
             return batch.select([])
-        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(kept))
+        return pa.RecordBatch.from_arrays(arrays, schema=self._fields(batch.schema))
+
+    def _fields(self, schema: pa.Schema) -> pa.Schema:
+        return pa.schema([f.with_name(self._name(f.name)) for f in schema if f.name not in TOLD])
+
+    def _name(self, name: str) -> str:
+        return name if self._restored is None else self._restored(name)
+
+    def _cells(self, column: Any) -> Any:
+        if self._restored is None or not pc.any(pc.starts_with(column, b"'")).as_py():
+            return column
+        cells = [None if cell is None else self._bytes(cell) for cell in column.to_pylist()]
+        return pa.array(cells, column.type)
+
+    def _bytes(self, cell: bytes) -> bytes:
+        assert self._restored is not None
+        text = cell.decode(errors="surrogateescape")
+        return self._restored(text).encode(errors="surrogateescape")
 
     def _places(self, span: Span) -> tuple[list[int], list[str]]:
         found = list(self._said(span))
@@ -208,14 +226,10 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 
 def open_letters(
-    file: SourceFile, *, files: Files, where: str, restored: Callable[[Any], Any]
+    file: SourceFile, *, files: Files, where: str, restored: Callable[[str], str]
 ) -> Reader:
     """Open a dead-letter file of the format of its source. where: what faults are told of."""
     if file.format == "csv":
         return LettersReader(CsvReader(file, CsvDialect()), files, where, restored)
     inner = ParquetReader(file) if file.format == "parquet" else LetterLines(file)
-    return LettersReader(inner, files, where, _same)
-
-
-def _same(column: Any) -> Any:
-    return column
+    return LettersReader(inner, files, where, None)
