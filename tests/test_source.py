@@ -441,13 +441,30 @@ def test_json_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
     }
 
 
-def test_a_json_line_may_be_long_but_not_endless(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text('{"id":"1","a":"' + "x" * (3 << 20) + '"}\n{"id":"2"}\n')
-    assert len(rows_of(tmp_path, "t.jsonl")) == 2
-    with (tmp_path / "t.jsonl").open("w") as stream:
-        stream.write('{"id":"1","a":"' + "x" * (LINE_BYTES_MAX + (2 << 20)))
-    with pytest.raises(SourceError, match="a line is longer than"):
-        rows_of(tmp_path, "t.jsonl")
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_json_line_may_be_long_but_one_without_end_costs_itself(end: str, tmp_path: Path) -> None:
+    long = '{"id":"1","a":"' + "x" * (LINE_BYTES_MAX + (2 << 20))
+    data = '{"id":"a"}\n{"id":"b","z":"' + "x" * (3 << 20) + f'"}}\n{long}{end}'
+    if end:
+        data += '{"id":"c"}\n{"id":"d"}'
+    made = traits(tmp_path, data, "a", name="t.jsonl")
+    assert made.codes == {2: "row-too-long"}
+    assert sorted(people(made)) == ["a", "b", *(["c", "d"] if end else [])]
+    assert len(rows_of(tmp_path, "t.jsonl", 2)) == (3 if end else 1)
+
+
+def test_json_lines_that_each_have_keys_of_their_own_are_read_in_small_parts(
+    tmp_path: Path,
+) -> None:
+    """Else a file of a megabyte has thousands of columns of thousands of rows: gigabytes."""
+    data = [f'{{"id":"{n}","at{n}":"2020-01-01","n":{{"k{n}":1}}}}' for n in range(9_000)]
+    (tmp_path / "t.jsonl").write_text("\n".join(data))
+    (file,) = find_files(["t.jsonl"], tmp_path, None)
+    spans = list(open_file(file, SourceSpec(path=["t.jsonl"])).spans(0))
+    assert sum(span.batch.num_rows for span in spans) == 9_000
+    assert max(span.batch.num_rows * span.batch.num_columns for span in spans) < 3 << 22
+    ids = [cell for span in spans for cell in span.batch.column("id").to_pylist()]
+    assert ids == [str(n) for n in range(9_000)]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \n\t\n\r\n"])
@@ -735,13 +752,13 @@ ROWS: Final = st.lists(st.sampled_from(['"', '""', ",", "\n", "\r", "\r\n", "a",
 @given(ROWS.map("".join), st.integers(1, 9), st.integers(0, 2))
 def test_rows_cut_with_care_are_the_rows_that_arrow_sees(text: str, size: int, skip: int) -> None:
     data = b"x,y\n" * (skip + 1) + text.encode()
-    how = {"csv": {"skip_lines": skip}}
+    how = {"skip_lines": skip}
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         (Path(name) / "t.csv").write_bytes(data)
-        found = rows_of(Path(name), "t.csv", **how)
+        found = rows_of(Path(name), "t.csv", csv=how)
         patch.setattr("backfill.source.wholerows.PIECE_BYTES", size)
         patch.setattr(CsvReader, "_blocks", vars(CsvReader)["_pieces"])
-        assert rows_of(Path(name), "t.csv", **how) == found
+        assert rows_of(Path(name), "t.csv", csv=how) == found
 
 
 @pytest.mark.parametrize("cell", ["\n", "\r\n", '"\n"\n', "a\n", 'a"\n'])

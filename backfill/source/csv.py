@@ -174,12 +174,13 @@ class CsvReader:
         try:
             for span in spans:
                 if last is not None and last.stop > start:
-                    yield last.tail(max(start - last.start, 0))
+                    yield from last.tail(max(start - last.start, 0)).parts()
                 last = span
         except READ_FAULTS as found:
             fault = found
         if last is not None and last.stop > start:
-            yield (last if fault else self._closed(last)).tail(max(start - last.start, 0))
+            whole = last if fault else self._closed(last)
+            yield from whole.tail(max(start - last.start, 0)).parts()
         if fault is not None:
             raise self._unreadable(fault, last.stop if last else 0) from None
 
