@@ -27,6 +27,7 @@ from conftest import Cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger import Ledger
+from reference import build
 from test_memory import LAUNCH
 
 import backfill
@@ -593,3 +594,30 @@ def test_any_value_at_any_key_of_a_mapping_ends_in_a_report_or_in_clear_faults(
     into: dict[str, Any] = track if place in MEMBERS else document
     into[place] = value
     outcome("people.yaml", json.dumps(document).encode())
+
+
+# ---- Parquet values
+
+
+def test_a_map_goes_with_its_own_row_wherever_reading_begins(tmp_path: Path) -> None:
+    """A slice of a map column has the keys of the rows before it, too."""
+    maps = [[(f"k{n}", n)] * (n % 3 > 0) for n in range(9)]
+    rows = {"id": [str(n) for n in range(9)], "a": pa.array(maps, pa.map_("string", "int64"))}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    message = {"type": "identify", "userId": "id", "traits": {"a": "a"}}
+    document = {"version": 1, "source": {"path": "t.parquet"}, "messages": [message]}
+    for start in range(9):
+        made = build(document, tmp_path, start=start).messages
+        found = {row: one.get("traits", {}).get("a") for row, (one,) in made.items()}
+        assert found == {n: {f"k{n}": n} if n % 3 else None for n in range(start, 9)}
+
+
+def test_a_map_with_a_key_twice_is_rejected_since_one_value_would_be_lost(tmp_path: Path) -> None:
+    maps = [[("k", 1)], [("k", 1), ("j", 2), ("k", 3)], None, [("j", 4)]]
+    rows = {"id": ["0", "1", "2", "3"], "a": pa.array(maps, pa.map_("string", "int64"))}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    message = {"type": "identify", "userId": "id", "traits": {"a": "a"}}
+    document = {"version": 1, "source": {"path": "t.parquet"}, "messages": [message]}
+    made = build(document, tmp_path)
+    assert sorted(made.messages) == [0, 2, 3]
+    assert made.rejects[1][1:] == ("json-unreadable", "a: 'k twice' is not JSON; correct the cell")
