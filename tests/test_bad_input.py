@@ -231,7 +231,7 @@ def test_a_parquet_page_with_a_flipped_bit_is_not_sent(
     path.write_bytes(data)
     done = cli("run", "orders.yaml", "--to", ledger.url)
     assert done.code == 2
-    assert "cannot be read as Parquet: " in done.err
+    assert "cannot be read as Parquet, from row 1 on: " in done.err
     assert ledger.arrivals == []
 
 

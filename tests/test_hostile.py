@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -621,3 +622,51 @@ def test_a_map_with_a_key_twice_is_rejected_since_one_value_would_be_lost(tmp_pa
     made = build(document, tmp_path)
     assert sorted(made.messages) == [0, 2, 3]
     assert made.rejects[1][1:] == ("json-unreadable", "a: 'k twice' is not JSON; correct the cell")
+
+
+NESTED: Final[dict[str, tuple[list[Any], pa.DataType]]] = {
+    "list": ([[1], None, [], [2, None, 3]], pa.list_(pa.int64())),
+    "large list": ([[1], None, [], [2, None, 3]], pa.large_list(pa.int64())),
+    "fixed list": ([[1, 2], None, [3, None], [5, 6]], pa.list_(pa.int64(), 2)),
+    "fixed list, full": ([[1, 2], [7, 8], [3, None], [5, 6]], pa.list_(pa.int64(), 2)),
+    "list of lists": ([[[1], [2]], None, [[], [3]], [[4, 5]]], pa.list_(pa.list_(pa.int64()))),
+    "struct": (
+        [{"x": 1}, None, {"x": None, "y": ["é"]}, {"y": ["z", "w"]}],
+        pa.struct({"x": pa.int64(), "y": pa.list_(pa.string())}),
+    ),
+    "list of structs": (
+        [[{"x": 1}], None, [{"x": 2}, {"x": 3}], [{"x": None}, {"x": 4}]],
+        pa.list_(pa.struct({"x": pa.int64()})),
+    ),
+    "map of lists": (
+        [[("a", [1])], None, [], [("b", [2, 3])]],
+        pa.map_("string", pa.list_(pa.int8())),
+    ),
+    "dictionary": (["a", None, "b", "a"], pa.dictionary(pa.int8(), pa.string())),
+    "text view": (["a", None, "b" * 20, "c"], pa.string_view()),
+    "decimal": ([Decimal("1.10"), None, Decimal("-2.00")], pa.decimal128(38, 2)),
+    "decimal256": ([Decimal("1.10"), None, Decimal("-2.00")], pa.decimal256(70, 2)),
+    "bool": ([True, None, False, True], pa.bool_()),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_parquet_column_is_the_same_wherever_reading_begins_and_batches_end(
+    name: str, tmp_path: Path
+) -> None:
+    values, kind = NESTED[name]
+    rows: dict[str, Any] = {"id": [str(n) for n in range(3 * len(values))]}
+    rows["a"] = pa.array(values * 3, kind)
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet", row_group_size=9)
+    message = {"type": "identify", "userId": "id", "traits": {"a": "a"}}
+    document = {"version": 1, "source": {"path": "t.parquet"}, "messages": [message]}
+    whole = build(document, tmp_path).messages
+    assert (
+        len(
+            {json.dumps(one["traits"], default=str) for (one,) in whole.values() if "traits" in one}
+        )
+        > 1
+    )
+    for start in range(12):
+        found = build(document, tmp_path, start=start).messages
+        assert found == {row: made for row, made in whole.items() if row >= start}

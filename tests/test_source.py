@@ -297,6 +297,18 @@ def test_a_row_longer_than_the_limit_costs_only_itself(long: str, tmp_path: Path
         assert rows_of(tmp_path, "t.csv", start) == found[start:]
 
 
+def test_ragged_rows_at_the_borders_of_pieces_keep_their_places_too(tmp_path: Path) -> None:
+    """A long row makes the file be read in pieces, and pieces end with ragged rows."""
+    rows = [f"{n}" if n % 5 > 1 else f"{n},x" for n in range(200_000)]
+    rows[7] = "7," + "y" * (4 * BLOCK_BYTES)
+    (tmp_path / "t.csv").write_text("id,a\n" + "\n".join(rows))
+    found = rows_of(tmp_path, "t.csv")
+    assert [row for row, _ in found] == list(range(200_000))
+    ragged = [row for row, cells in found if cells == "row-ragged"]
+    assert ragged == [n for n in range(200_000) if n % 5 > 1 and n != 7]
+    assert all(int(cells["id"]) == row for row, cells in found if isinstance(cells, dict))
+
+
 def test_the_cells_before_the_long_one_are_kept_for_the_rejects_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('id,a,b,c\n"2",x,' + "y" * (4 * BLOCK_BYTES) + ",z\n")
     (file,) = find_files(["t.csv"], tmp_path, None)

@@ -232,7 +232,9 @@ class CsvReader:
         read.block_size = len(text) + 1
         table = pa_csv.read_csv(pa.BufferReader(text), read, parse, convert).combine_chunks()
         batch = next(iter(table.to_batches()), _no_rows(self.schema))
-        return _with_ragged(row, batch if text is piece else unmarked(batch), ragged)
+        span = _with_ragged(row, batch if text is piece else unmarked(batch), ragged, is_whole=True)
+        assert not ragged, "a ragged row outside of its piece"
+        return span
 
     def _long(self, row: LongRow) -> Broken:
         """What is known of a row that is too long: the cells at its begin that are whole."""
@@ -308,12 +310,17 @@ class CsvReader:
         return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell.encode()) for cell in padded))
 
 
-def _with_ragged(start: int, batch: pa.RecordBatch, ragged: dict[int, Broken]) -> Span:
-    """Put ragged rows back in their places as rows of nulls, so that the rows tile the file."""
+def _with_ragged(
+    start: int, batch: pa.RecordBatch, ragged: dict[int, Broken], *, is_whole: bool = False
+) -> Span:
+    """Put ragged rows back in their places as rows of nulls, so that the rows tile the file.
+
+    is_whole: those after the last row of the batch are of it, too, and not of the next one.
+    """
     here: dict[int, Broken] = {}
     stop = start + batch.num_rows
     for row in sorted(ragged):  # each of them moves the end by one
-        if row > stop or (row == stop and batch.num_rows):
+        if row > stop or (row == stop and batch.num_rows and not is_whole):
             break
         here[row - start] = ragged.pop(row)
         stop += 1
