@@ -236,6 +236,29 @@ def test_what_was_defused_for_spreadsheets_is_sent_as_the_source_had_it(
     assert [one["properties"]["x"] for one in ledger.kept] == cells
 
 
+def test_a_row_that_was_never_split_is_sent_only_when_a_person_says_it_is_right(
+    run: Callable[..., Done], ledger: Ledger, tmp_path: Path
+) -> None:
+    lines = ["p0,2020-01-01T00:00:00Z,1,x,left over", "p1,2020-01-01T00:00:00Z,1"]
+    (tmp_path / "t.csv").write_text("person,at,total,x\n" + "\n".join(lines))
+    (tmp_path / "orders.yaml").write_text(TRACK % "t.csv")
+    assert run("run").code == 3
+    path = dead_letters(tmp_path)
+    assert run("retry").code == 3
+    assert ledger.arrivals == []
+    header, *rows = list(csv.reader(io.StringIO(path.read_text())))
+    rows[1][6] = ""
+    out = io.StringIO()
+    csv.writer(out).writerows([header, *rows])
+    path.write_text(out.getvalue())
+    done = run("retry", "--json")
+    assert done.code == 3
+    assert [one["userId"] for one in ledger.kept] == ["p1"]
+    (row,) = list(csv.DictReader(io.StringIO((tmp_path / done.report["rejects"]).read_text())))
+    assert (row["person"], row["_row"], row["_code"]) == ("p0", "2", "row-ragged")
+    assert "once they are right, clear its _code" in row["_reason"]
+
+
 # What still fails, and what was sent
 
 

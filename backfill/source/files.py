@@ -6,6 +6,7 @@ import bz2
 import glob
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import zlib
@@ -34,6 +35,7 @@ READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowExc
 """What the readers and unpackers raise for a file that is damaged."""
 
 HASHED_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 18
 PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 
 
@@ -187,8 +189,44 @@ def open_stream(file: SourceFile) -> Any:
         case "gzip":
             return gzip.open(file.path)
         case "bz2":
-            return bz2.open(file.path)
+            return io.BufferedReader(_Members(file.path, bz2.BZ2Decompressor), PIECE_BYTES)
         case "xz":
-            return lzma.open(file.path)
+            return io.BufferedReader(_Members(file.path, lzma.LZMADecompressor), PIECE_BYTES)
         case packing:
             return pa.CompressedInputStream(pa.OSFile(file.path), packing)
+
+
+class _Members(io.RawIOBase):
+    """One or more packed members as one stream.
+
+    The standard library ends in silence where the second member is damaged, and its rows are gone.
+    """
+
+    def __init__(self, path: str, new: Callable[[], Any]) -> None:
+        super().__init__()
+        self._raw = Path(path).open("rb")  # noqa: SIM115  lives as long as the stream
+        self._new = new
+        self._member = new()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            packed = b""
+            if self._member.eof:
+                packed = self._member.unused_data or self._raw.read(PIECE_BYTES)
+                packed = packed.lstrip(b"\x00")  # padding, which xz allows between and after
+                if not packed and not (packed := self._raw.read(PIECE_BYTES).lstrip(b"\x00")):
+                    return 0
+                self._member = self._new()
+            elif self._member.needs_input and not (packed := self._raw.read(PIECE_BYTES)):
+                raise EOFError("the packed file ends too early")
+            data = self._member.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

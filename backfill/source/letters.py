@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.codes import Code
 from backfill.errors import SourceError
 from backfill.mapping.document import CsvDialect
 from backfill.source.csv import CsvReader
 from backfill.source.jsonl import JsonlReader
 from backfill.source.parquet import ParquetReader
-from backfill.source.span import WHICH, WHY, Origin, Span
+from backfill.source.span import WHICH, WHY, Broken, Origin, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 TOLD: Final = (*WHY, WHICH)
 WHOLE: Final = "_line"
 """Holds a line that was no object."""
+
+UNSPLIT: Final = (Code.ROW_RAGGED, Code.ROW_TOO_LONG)
+NOT_CLEARED: Final = "the row could not be split into cells; once they are right, clear its _code"
 
 TOLD_MAX: Final = 5
 """So many faults of one kind are told, and how many more there are."""
@@ -83,7 +87,23 @@ class LettersReader:
                     at = np.array(rows[first:last], np.int64) - self._files.first_row
                     sha256 = self._files.sha256[labels[first]]
                     origin = Origin(labels[first], sha256, self._files.first_row, at)
-                    yield Span(part.start, self._own(part.batch), part.broken, origin)
+                    own = self._own(part.batch)
+                    broken = part.broken | self._unsplit(part.batch, own)
+                    yield Span(part.start, own, broken, origin)
+
+    def _unsplit(self, batch: pa.RecordBatch, own: pa.RecordBatch) -> dict[int, Broken]:
+        """Rows of CSV that were never split into cells, and whose `_code` still says so.
+
+        What stands in their cells was made to fit the header: only a person can say it is right.
+        """
+        if self._restored is None or WHY[2] not in batch.schema.names:
+            return {}
+        codes = _texts(batch.column(WHY[2]))
+        found = {}
+        for at in [n for n, code in enumerate(codes) if code in UNSPLIT]:
+            cells = tuple(column[at].as_py() or b"" for column in own.columns)
+            found[at] = Broken(Code(codes[at]), NOT_CLEARED, cells)
+        return found
 
     def _own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the source's own columns, as the source had them."""
@@ -179,9 +199,13 @@ class LetterLines(JsonlReader):
                 batch = batch.append_column(name, texts)
             yield Span(span.start, batch, span.broken)
 
-    def _blocks(self) -> Iterator[pa.BinaryArray]:
+    def _blocks(self) -> Iterator[Any]:
         self._said = []
         for lines in super()._blocks():
+            if isinstance(lines, bytes):  # too long to be read; so it says of no row what it is
+                self._said.append(("", ""))
+                yield lines
+                continue
             made = []
             for line in lines.to_pylist():
                 bare, row, label = _stripped(line)

@@ -19,6 +19,9 @@ JSON_KIND: Final = {b"backfill": b"json"}
 LINE: Final = "\0line"
 """The hidden column that keeps a JSON line as it was read, for the rejects file."""
 
+BROKEN_MAX: Final = 2_000
+"""In one span: each is an object of its own, many times as large as its cells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Broken:
@@ -73,6 +76,18 @@ class Span:
         broken = {at - offset: row for at, row in self.broken.items() if at >= offset}
         origin = self.origin and self.origin.part(offset, None)
         return Span(self.start + offset, self.batch.slice(offset), broken, origin)
+
+    def parts(self) -> Iterator[Span]:
+        """Yield the same rows in spans of at most BROKEN_MAX broken ones, for the memory's sake."""
+        at = sorted(self.broken)
+        first = 0
+        for n in range(0, max(len(at), 1), BROKEN_MAX):
+            stop = at[n + BROKEN_MAX] if n + BROKEN_MAX < len(at) else self.batch.num_rows
+            broken = {row - first: self.broken[row] for row in at[n : n + BROKEN_MAX]}
+            origin = self.origin and self.origin.part(first, stop)
+            batch = self.batch.slice(first, stop - first)
+            yield Span(self.start + first, batch, broken, origin)
+            first = stop
 
     def head(self, count: int) -> Span:
         """Return the first rows."""
