@@ -474,7 +474,7 @@ def test_json_lines_that_each_have_keys_of_their_own_are_read_in_small_parts(
     (file,) = find_files(["t.jsonl"], tmp_path, None)
     spans = list(open_file(file, SourceSpec(path=["t.jsonl"])).spans(0))
     assert sum(span.batch.num_rows for span in spans) == 9_000
-    assert max(span.batch.num_rows * span.batch.num_columns for span in spans) < 3 << 22
+    assert max(span.batch.num_rows * span.batch.num_columns for span in spans) < 3 << 20
     ids = [cell for span in spans for cell in span.batch.column("id").to_pylist()]
     assert ids == [str(n) for n in range(9_000)]
 

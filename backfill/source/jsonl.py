@@ -32,7 +32,7 @@ LINE_BYTES_MAX: Final = 4 << 20
 HEAD_BYTES: Final = 1 << 12
 """How much is kept of a line that is too long."""
 
-CELLS_MAX: Final = 1 << 22
+CELLS_MAX: Final = 1 << 20
 SAMPLE: Final = 64
 TEXT_KEYS_MAX: Final = 1_000
 KEY: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
