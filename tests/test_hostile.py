@@ -349,6 +349,7 @@ def test_a_cut_gz_is_sent_as_far_as_it_goes_and_no_resume_doubles_a_row(
     assert "Compressed file ended before the end-of-stream" in done.report["error"]["what"]
     delivered = done.report["rows"]["delivered"]
     assert delivered > 2_000
+    assert done.report["rows"]["pending"] == 0  # what was read is sent
     assert cli(*run).code == 2
     assert len(ledger.sent) == len({one.message_id for one in ledger.sent}) == delivered
     (tmp_path / "t.csv.gz").write_bytes(whole)
