@@ -142,13 +142,13 @@ class Delivery:
         steps = errand(batch, self._line, is_ordered=is_ordered)
         came: Came = None
         while True:
-            if self._stop.is_set():
-                return Unsent(batch)
             try:
                 step = steps.send(came)
             except StopIteration as end:
                 settled: Settled = end.value
                 return settled
+            if self._stop.is_set():  # not before: an answer that came while draining counts
+                return Unsent(batch)
             came = None
             match step:
                 case Wait(wait_s):

@@ -527,6 +527,30 @@ def test_a_stop_wakes_a_sender_that_waits() -> None:
     assert len(fake.bodies) == 1
 
 
+def test_an_answer_that_comes_while_the_run_is_draining_counts() -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(_body: bytes) -> Answer:
+        asked.set()
+        assert may_answer.wait(10)
+        return GOOD
+
+    fake = Fake(answer, time.monotonic)
+    how = Settings(1, 900.0, ORIGIN)
+    with closing(Delivery(lambda: fake, TokenBucket(None), how)) as delivery:
+        for batch in batches(1, 1):
+            delivery.submit(batch, is_ordered=False)
+        assert asked.wait(10)
+        delivery.stop()
+        may_answer.set()
+        found: list[Outcome] = []
+        until_s = time.monotonic() + 10
+        while len(found) < 2 and time.monotonic() < until_s:
+            found += delivery.outcomes(0.1)
+    assert [type(outcome) for outcome in found] == [Settled, Unsent]
+    assert len(fake.bodies) == 1
+
+
 # ---- lanes
 
 

@@ -78,6 +78,8 @@ def retry(  # noqa: PLR0913  one parameter an option
             if len(reports) == before and not quiet and not as_json:
                 none = "no held rows wait" if is_held else "no rejects wait"
                 click.echo(f"{mapping.name}: {none} to be sent again")
+            if reports and reports[-1].error:
+                break
     finally:
         bar.close()
     return ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
