@@ -44,6 +44,8 @@ SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 CHUNKS: Final = 8
 LARGE_SEEDS: Final = 100_000
 BREAKAGE_SEEDS: Final = 400
+MANY: Final = 200
+"""In so many worlds everything that can go wrong does."""
 
 
 @pytest.fixture
@@ -84,15 +86,16 @@ def seeds_of(chunk: int) -> range:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_seed_breaks_a_promise(enter: Callable[[World], None], chunk: int) -> None:
     seen: Counter[str] = Counter()
-    for seed in seeds_of(chunk):
+    seeds = seeds_of(chunk)
+    for seed in seeds:
         trace: list[str] | None = [] if "SIMULATION_SEED" in os.environ else None
         world = live(seed, enter, trace)
         seen += world.seen
         if trace:
             print("\n".join(trace))  # noqa: T201  for the person who replays a seed
-    if "SIMULATION_SEED" not in os.environ:
-        every = {*simulation.ROADS, *simulation.ENDS, "none"}
-        assert set(seen) == every, "a fault that never happens"
+    if len(seeds) >= MANY:
+        wanted = {*simulation.ROADS, *simulation.ENDS, "none"}
+        assert set(seen) == wanted, "a fault that never happens"
 
 
 @pytest.mark.large
