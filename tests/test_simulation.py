@@ -2,7 +2,7 @@
 
     SIMULATION_SEED=4711 pytest tests/test_simulation.py -k seed    # one world, with what happened
     SIMULATION_SEEDS=2000 pytest tests/test_simulation.py -k seed   # more than the usual thousand
-    pytest tests/test_simulation.py -m large                        # fifty thousand, some ten minutes
+    pytest tests/test_simulation.py -m large                       # fifty thousand: ten minutes
 
 What is checked at every step stands in `simulation.World` and `simulation.Life`; the breakages
 below prove that it is.
