@@ -122,13 +122,17 @@ class Delivery:
                 outcome = Failed(batch, error)
             except Exception as error:  # noqa: BLE001  whatever it is, the batch comes back
                 outcome = Failed(batch, _own_fault(error))
-            if isinstance(outcome, Failed):
-                self.stop()
-            if lane is not None:
-                self._free(lane)
-            self._outcomes.put(outcome)
+            self._finish(outcome, lane)
         if poster is not None:
             poster.close()
+
+    def _finish(self, outcome: Outcome, lane: int | None) -> None:
+        """Give a batch back; a run that failed stops before anyone takes the next one."""
+        if isinstance(outcome, Failed):
+            self.stop()
+        if lane is not None:
+            self._free(lane)
+        self._outcomes.put(outcome)
 
     def _free(self, lane: int) -> None:
         with self._lock:

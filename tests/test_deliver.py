@@ -417,6 +417,14 @@ def test_an_outage_ends_the_run_resumable_when_patience_ends(fault: Answer | Exc
     assert max(done.waits) <= 30  # half of the cap, since the dice are played
 
 
+def test_a_wait_that_ends_with_the_patience_is_still_waited() -> None:
+    asks = Answer(503, {"Retry-After": "80"}, b"")
+    assert isinstance(deliver(batches(1), in_turn(asks, GOOD), max_outage_s=80.0).only, Settled)
+    assert isinstance(
+        deliver(batches(1), in_turn(asks, GOOD), max_outage_s=79.0).error, ResumableError
+    )
+
+
 def test_any_success_begins_the_patience_anew() -> None:
     faults = [Answer(503, {"Retry-After": "80"}, b""), GOOD]
     done = deliver(batches(1, 1, 1, 1), in_turn(*faults * 4), max_outage_s=100.0)
