@@ -7,7 +7,9 @@ timeouts that never fire while bytes drip.
 
 from __future__ import annotations
 
+import re
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from backfill import spec
+from backfill.whole import Whole, is_open_ended, missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,12 @@ DEADLINE_S: Final = 30.0
 """In all for one request, from the connect to the last byte of the answer."""
 
 ANSWER_BYTES_MAX: Final = 65_536
+
+PASSING_TLS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+PASSING_TLS_WORDS: Final = re.compile("INTERNAL_ERROR|BAD_RECORD_MAC")
+"""A far side that hangs up or breaks down says nothing about who it is."""
+
+REFUSED_BY_PROXY: Final = re.compile("Tunnel connection failed: 4(?!08|29)[0-9][0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +117,11 @@ class _Noted:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
-class _PlainConnection(_Noted, HTTPConnection):
+class _PlainConnection(Whole, _Noted, HTTPConnection):
     pass
 
 
-class _TlsConnection(_Noted, HTTPSConnection):
+class _TlsConnection(Whole, _Noted, HTTPSConnection):
     pass
 
 
@@ -169,14 +178,19 @@ class Wire:
         alarm = _Alarm(time.monotonic() + self._deadline_s)
         try:
             answer = self._exchange(body, alarm)
-        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as fault:
-            raise TrustError(_told(fault)) from None
         except WireError:
             self.close()
             raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as fault:
             self.close()
-            raise WireError(self._late if alarm.has_rung else _told(fault)) from None
+            if alarm.has_rung:
+                raise WireError(self._late) from None
+            raise (TrustError if _is_lasting(fault) else WireError)(_told(fault)) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)
@@ -233,29 +247,27 @@ class Wire:
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:
     """Read a capped answer; urllib3 raises where it is shorter than it said."""
     body = b""
+    is_open = is_open_ended(response)
     while len(body) <= ANSWER_BYTES_MAX:
         part = response.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
         if not part:
             break
         body += part
     is_cut = len(body) > ANSWER_BYTES_MAX
-    _prove_whole(response, body)
+    if (what := missing(response, body, is_open=is_open and not is_cut)) is not None:
+        raise WireError(what)
     return Answer(response.status, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
 
 
-def _prove_whole(response: urllib3.BaseHTTPResponse, body: bytes) -> None:
-    """Raise WireError where the connection may have ended before the answer did.
-
-    The standard library takes an end of the connection for the end of the headers.
-    """
-    head = getattr(response, "_original_response", None)
-    if head is not None and getattr(head.msg, "defects", None):
-        raise WireError("the answer's headers are cut short")
-    has_length = {"content-length", "transfer-encoding"} & {
-        name.lower() for name in response.headers
-    }
-    if response.status == 200 and not has_length and not body.strip():  # noqa: PLR2004
-        raise WireError("the answer is cut short, or empty without saying so")
+def _is_lasting(fault: BaseException) -> bool:
+    """Whether asking again would not help: a far side not to be trusted, a proxy that refuses."""
+    is_tls = isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError)
+    while (inner := fault.__cause__ or fault.__context__) is not None:
+        fault = inner
+    if is_tls:
+        passes = isinstance(fault, PASSING_TLS) or PASSING_TLS_WORDS.search(str(fault))
+        return not passes
+    return bool(REFUSED_BY_PROXY.search(str(fault)))
 
 
 def _told(fault: BaseException) -> str:

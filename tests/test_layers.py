@@ -23,11 +23,12 @@ ROOMS: Final = (
     *("natural", "convert", "transform", "message"),
     *("validate", "identity", "encode", "batch", "watermark", "plan", "pipeline"),
     *(
+        "answer",
+        "whole",
         "ratelimit",
         "backoff",
         "wire",
         "destination",
-        "answer",
         "narrow",
         "errand",
         "deliver",
