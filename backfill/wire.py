@@ -178,9 +178,9 @@ class Wire:
         alarm = _Alarm(time.monotonic() + self._deadline_s)
         try:
             answer = self._exchange(body, alarm)
-        except WireError:
+        except WireError as fault:
             self.close()
-            raise
+            raise WireError(self._late if alarm.has_rung else str(fault)) from None
         except (
             requests.RequestException,
             urllib3.exceptions.HTTPError,
