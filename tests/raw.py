@@ -99,6 +99,8 @@ class Raw:
         self.is_remembering = True
         """Whether bodies are kept; a million rows would not fit."""
         self.connections = 0
+        self.greet: Callable[[socket.socket], bool] = lambda _conn: False
+        """Met by each connection before any TLS; whether it is over with that."""
         self._tls = tls
         self._lock = threading.Lock()
         self._count = 0
@@ -136,16 +138,20 @@ class Raw:
             threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
 
     def _serve(self, plain: socket.socket) -> None:
-        conn = plain
+        try:
+            self._talk(plain)
+        finally:
+            with self._lock:
+                self._open.discard(plain)
+            plain.close()
+
+    def _talk(self, plain: socket.socket) -> None:
         with suppress(OSError, ssl.SSLError):
-            if self._tls is not None:
-                conn = self._tls.wrap_socket(plain, server_side=True)
-            while self._is_begun(conn) and self._one(conn):
-                pass
-        with self._lock:
-            self._open.discard(plain)
-        conn.close()
-        plain.close()
+            if self.greet(plain):
+                return
+            with self._tls.wrap_socket(plain, server_side=True) if self._tls else plain as conn:
+                while self._is_begun(conn) and self._one(conn):
+                    pass
 
     def _is_begun(self, conn: socket.socket) -> bool:
         """Wait for the first byte of a request; whether there is one."""
@@ -162,7 +168,7 @@ class Raw:
             self._count += 1
         body = b""
         if fault.reads == "some":
-            conn.recv(100)
+            conn.recv(400)
         elif fault.reads == "all":
             body = read(conn)
         if not body and fault.reads == "all":

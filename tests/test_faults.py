@@ -6,7 +6,6 @@ forgets. One request with one fault is in `test_wire`, the decisions alone in `t
 
 from __future__ import annotations
 
-import base64
 import csv
 import gzip
 import json
@@ -15,24 +14,26 @@ import os
 import random
 import socket
 import ssl
-import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import trustme
 from conftest import KEY, ORDERS, Cli
-from ledger import HOST, messages
-from raw import GOOD, Books, Fault, Raw, always, answer, in_turn, read
+from ledger import HOST, Reply, messages
+from raw import GOOD, Books, Fault, Raw, Seen, always, answer, in_turn
 
-from backfill.wire import Key, Target, TrustError, Wire, WireError
+from backfill.wire import Key, Target, Wire, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from ledger import Ledger
+
+    Door = Callable[..., dict[str, Any]]
 
 PEOPLE = """\
 version: 1
@@ -178,12 +179,17 @@ def run(cli: Cli, url: str, *options: object, rate: object = "unlimited", **how:
     return Run(done.code, done.report, done.err)
 
 
-def fault_free(cli: Cli, *options: object) -> Books:
-    """Return the books of a destination to which nothing happened."""
-    with Raw(always(GOOD)) as raw:
-        done = run(cli, raw.url, "--state", "fault-free", *options)
-        assert (done.code, done.report["rows"]["pending"]) == (0, 0)
-        return raw.books
+WANTED: dict[bytes, Books] = {}
+
+
+def wanted(mapping: Path, door: Door) -> Books:
+    """Return the books of a run to which nothing happened; the same source is run once."""
+    source = mapping.with_suffix(".csv").read_bytes() + mapping.read_bytes()
+    if source not in WANTED:
+        with Raw(always(GOOD)) as raw:
+            assert door(mapping, to=raw.url, state=mapping.parent / "wanted")["exit_code"] == 0
+        WANTED[source] = raw.books
+    return WANTED[source]
 
 
 def equal(one: Books, other: Books) -> bool:
@@ -194,12 +200,12 @@ def equal(one: Books, other: Books) -> bool:
 @pytest.mark.parametrize(
     ("kind", "step"),
     # one lane of a small file waits for itself after each fault: all of them take 30 s
-    [("track", 1), ("identify", 8), pytest.param("identify", 1, marks=pytest.mark.large)],
+    [("track", 1), ("identify", 12), pytest.param("identify", 1, marks=pytest.mark.large)],
 )
 def test_faults_that_pass_lose_no_row_and_reject_none(
-    cli: Cli, write: Callable[..., Path], kind: str, step: int
+    cli: Cli, write: Callable[..., Path], door: Door, kind: str, step: int
 ) -> None:
-    write(kind, 900)
+    mapping = write(kind, 900)
     faults = [*PASSING, *ODD][::step]
     random.Random(7).shuffle(faults)
     with Raw(in_turn(faults, between=2)) as raw:
@@ -211,7 +217,7 @@ def test_faults_that_pass_lose_no_row_and_reject_none(
     assert done.report["rows"]["rejected"] == 0
     assert done.report["requests"]["retried"] >= len(set(PASSING) & set(faults))
     assert {len(texts) for texts in raw.texts().values()} == {1}, "an id that came with two texts"
-    assert equal(raw.books, fault_free(cli))
+    assert equal(raw.books, wanted(mapping, door))
     kept = {seen.body for seen in raw.seen if seen.fault.is_kept}
     assert {seen.body for seen in raw.seen if seen.body} <= kept, "the same bytes come again"
 
@@ -271,20 +277,9 @@ STOPS = [
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses and the deadline of a run in this process short; the rest is real."""
     monkeypatch.setattr("backfill.backoff.BASE_S", 0.02)
-    monkeypatch.setitem(Wire.__init__.__kwdefaults__, "deadline_s", 0.3)
-
-
-WANTED: dict[bytes, Books] = {}
-
-
-def wanted(mapping: Path, door: Callable[..., dict[str, Any]]) -> Books:
-    """Return the books of a run to which nothing happened; the same source is run once."""
-    source = mapping.with_suffix(".csv").read_bytes() + mapping.read_bytes()
-    if source not in WANTED:
-        with Raw(always(GOOD)) as raw:
-            assert door(mapping, to=raw.url, state=mapping.parent / "wanted")["exit_code"] == 0
-        WANTED[source] = raw.books
-    return WANTED[source]
+    defaults = Wire.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "deadline_s", 0.3)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -300,7 +295,7 @@ def wanted(mapping: Path, door: Callable[..., dict[str, Any]]) -> Books:
     ids=lambda case: str(case.fault),
 )
 def test_a_fault_that_stays_stops_the_run_and_the_same_command_goes_on_after_it(
-    write: Callable[..., Path], door: Callable[..., dict[str, Any]], case: Lasting
+    write: Callable[..., Path], door: Door, case: Lasting
 ) -> None:
     mapping = write("track", 30)
     how = {"batch_messages": 10, "connections": 2, "max_outage_s": 0.25}
@@ -320,3 +315,368 @@ def test_a_fault_that_stays_stops_the_run_and_the_same_command_goes_on_after_it(
     lines = [line for log in logs for line in log.splitlines()]
     assert all(math.isfinite(json.loads(line).get("wait_s", 0)) for line in lines)
     assert KEY not in "".join(logs)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "what"),
+    [
+        (Fault("503", answer(503), "keep"), 4, "(answered 503)"),
+        (PAGES[0], 12, "answered 200 with a page that is not the API's"),
+    ],
+    ids=str,
+)
+def test_the_command_says_what_stopped_it_and_the_same_command_goes_on(
+    cli: Cli, write: Callable[..., Path], door: Door, fault: Fault, code: int, what: str
+) -> None:
+    mapping = write("identify", 30)
+    options = ["--batch-messages", 10, "--max-outage", 1]
+    with Raw(lambda number: fault if number else GOOD) as raw:
+        done = run(cli, raw.url, *options)
+        assert (done.code, done.report["exit_code"]) == (code, code)
+        assert what in done.err
+        assert raw.url in done.err
+        assert "Traceback" not in done.err
+        assert done.report["rows"] | {"delivered": 10, "pending": 20} == done.report["rows"]
+        assert done.report["next_command"]
+        raw.choose = always(GOOD)
+        done = run(cli, raw.url, *options)
+    assert (done.code, done.report["rows"]["delivered"]) == (0, 30)
+    assert equal(raw.books, wanted(mapping, door))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(write: Callable[..., Path], door: Door, status: int) -> None:
+    mapping = write("track", 30)
+    with Raw(always(GOOD)) as other:
+        moved = Fault("moved", answer(status, b"", f"Location: {other.url}/v1/batch"), "keep")
+        with Raw(always(moved)) as raw:
+            done = door(mapping, to=raw.url, connections=1)
+            assert (done["exit_code"], len(raw.seen)) == (12, 1)
+            assert f"answered {status}" in done["error"]["what"]
+            raw.choose = always(GOOD)
+            assert door(mapping, to=raw.url)["exit_code"] == 0
+        assert (other.connections, other.seen) == (0, [])
+    assert equal(raw.books, wanted(mapping, door))
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:PORT", "https://no-such-host.invalid"])
+def test_a_destination_that_is_not_there_is_waited_for_and_then_given_up(
+    write: Callable[..., Path], door: Door, url: str
+) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        url = url.replace("PORT", str(taken.getsockname()[1]))
+    mapping = write("track", 30)
+    done = door(mapping, to=url, max_outage_s=0.4)
+    assert (done["exit_code"], done["error"]["where"]) == (4, url)
+    assert done["error"]["what"].startswith("nothing was delivered for ")
+    log = next((mapping.parent / "state").rglob("log.jsonl")).read_text()
+    assert log.count('"retry"') > 1, "it was tried more than once"
+
+
+@pytest.mark.large
+def test_a_real_deadline_of_30_s_ends_a_drip_and_the_rows_are_sent_again(
+    cli: Cli, write: Callable[..., Path], door: Door
+) -> None:
+    mapping = write("track", 30)
+    with Raw(in_turn([Fault("a drip", OPEN + b"{", "drip"), Fault("hang", then="hang")])) as raw:
+        done = run(cli, raw.url, "--batch-messages", 10, "-v", timeout_s=120)
+        met = [seen.at_s for seen in raw.seen]
+    assert (done.code, done.report["rows"]["delivered"]) == (0, 30)
+    assert done.report["requests"]["retried"] == 2
+    assert 29 < max(met) - min(met) < 34
+    assert equal(raw.books, wanted(mapping, door))
+
+
+# ---- answers to a part of the request
+
+
+def test_a_413_before_the_body_is_read_halves_the_batch_and_rejects_nothing(
+    cli: Cli, write: Callable[..., Path], door: Door
+) -> None:
+    mapping = write("track", 900)
+    early = [Fault("413", answer(413), reads="some"), Fault("413", answer(413), reads="nothing")]
+    with Raw(in_turn(early)) as raw:
+        done = run(cli, raw.url)
+    assert (done.code, done.report["rows"]["delivered"], raw.books.taken) == (0, 900, 900)
+    assert done.report["requests"]["sent"] == 2 + 3, "a whole, a half; then two quarters, a half"
+    assert equal(raw.books, wanted(mapping, door))
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_200_or_a_400_to_a_request_that_was_not_sent_whole_says_nothing(
+    status: int, then: Any
+) -> None:
+    """Rows that never arrived would be settled by it."""
+    early = Fault("early", answer(status), then, "some")
+    with (
+        Raw(always(early)) as raw,
+        closing(Wire(Target(f"{raw.url}/v1", Key(KEY)), deadline_s=5)) as wire,
+        pytest.raises(WireError, match=f"answered {status} before the request was sent whole"),
+    ):
+        wire.post(b" " * 20_000_000)
+
+
+@pytest.mark.parametrize("status", [401, 413, 503])
+def test_any_other_answer_to_a_part_of_a_request_is_heard(status: int) -> None:
+    early = Fault("early", answer(status), reads="some")
+    with (
+        Raw(always(early)) as raw,
+        closing(Wire(Target(f"{raw.url}/v1", Key(KEY)), deadline_s=5)) as wire,
+    ):
+        assert wire.post(b" " * 20_000_000).status == status
+
+
+# ---- whom the connection is with
+
+
+class Authority:
+    """Signs certificates; nobody trusts it before `trust`."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ca = trustme.CA()
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+
+    def trust(self) -> None:
+        """Let our side trust it, as REQUESTS_CA_BUNDLE does."""
+        path = self._folder / "authority.pem"
+        self._ca.cert_pem.write_to_path(path)
+        self._monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+
+    def context(self, host: str = "localhost", **how: Any) -> ssl.SSLContext:
+        """Return what a server needs that is called `host`."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(host, **how).configure_cert(made)
+        return made
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    return Authority(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ("wrong host", "Hostname mismatch"),
+        ("unknown authority", "unable to get local issuer certificate"),
+        ("expired", "certificate has expired"),
+        ("plain", "WRONG_VERSION_NUMBER"),
+    ],
+)
+def test_a_far_side_that_cannot_be_trusted_stops_the_run_without_another_try(
+    write: Callable[..., Path],
+    door: Door,
+    authority: Authority,
+    fault: str,
+    what: str,
+) -> None:
+    mapping = write("track", 30)
+    tls: ssl.SSLContext | None = authority.context()
+    choose = always(GOOD)
+    if fault == "wrong host":
+        tls = authority.context("elsewhere.example")
+    elif fault == "expired":
+        tls = authority.context(not_after=GONE)
+    elif fault == "plain":
+        tls, choose = None, always(Fault("plain", answer(400), reads="some"))
+    if fault != "unknown authority":
+        authority.trust()
+    with Raw(choose, tls=tls) as raw:
+        url = f"https://localhost:{raw.port}"
+        done = door(mapping, to=url, connections=1)
+        assert (done["exit_code"], done["error"]["where"]) == (12, url)
+        assert done["error"]["what"].startswith("the connection cannot be trusted: ")
+        assert what in done["error"]["what"]
+        assert (raw.connections, raw.books.taken) == (1, 0)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_far_side_that_hangs_up_amid_the_handshake_is_an_outage_that_passes(
+    write: Callable[..., Path], door: Door, authority: Authority
+) -> None:
+    mapping = write("track", 30)
+    tls = authority.context()
+    authority.trust()
+    alert = b"\x15\x03\x03\x00\x02\x02\x50"  # fatal: internal error
+    ends = [b"", b"", alert]
+
+    def hang_up(conn: socket.socket) -> bool:
+        if not ends:
+            return False
+        conn.recv(2000)
+        conn.sendall(ends.pop())
+        return True
+
+    with Raw(always(GOOD), tls=tls) as raw:
+        raw.greet = hang_up
+        done = door(mapping, to=raw.url, connections=1)
+    assert (done["exit_code"], done["requests"]["retried"], ends) == (0, 3, [])
+    assert (raw.books.taken, raw.connections) == (30, 4)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(("status", "code"), [(407, 12), (403, 12), (503, 4), (429, 4)])
+def test_a_proxy_that_refuses_stops_the_run_and_one_in_trouble_is_waited_for(
+    write: Callable[..., Path],
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: int,
+) -> None:
+    mapping = write("track", 30)
+    with Raw(always(Fault("proxy", answer(status), reads="some"))) as raw:
+        monkeypatch.setenv("HTTPS_PROXY", raw.url)
+        done = door(mapping, to="https://cdp.example", max_outage_s=0.3, connections=1)
+    assert done["exit_code"] == code
+    assert f"Tunnel connection failed: {status}" in done["error"]["what"]
+    assert (raw.connections == 1) == (code == 12)
+
+
+# ---- the rate, by the server's clock
+
+RATE = 20
+LATE = 2
+"""Requests that may arrive in a second beyond the rate and its burst of one, without being too
+many: those that a busy machine brought up to 100 ms late, together with those in time."""
+
+
+def most_in_a_second(at_s: list[float]) -> int:
+    """Return the most arrivals in any second."""
+    return max(sum(first <= at < first + 1 for at in at_s[n:]) for n, first in enumerate(at_s))
+
+
+def pace(at_s: list[float]) -> float:
+    """Return the mean seconds from one arrival to the next."""
+    return (at_s[-1] - at_s[0]) / (len(at_s) - 1)
+
+
+def test_a_storm_of_refusals_never_brings_more_requests_than_the_rate(
+    cli: Cli, write: Callable[..., Path]
+) -> None:
+    """Retries are requests too; after a 429 the rate halves, and it climbs back."""
+    write("track", 72)
+    busy = Fault("503", answer(503), then="keep")
+    too_fast = Fault("429", answer(429), then="keep")
+    with Raw(lambda n: too_fast if n == 40 else busy if n < 40 and n % 3 == 1 else GOOD) as raw:
+        done = run(cli, raw.url, "--batch-messages", 1, rate=RATE)
+    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 72, 72)
+    at_s = sorted(seen.at_s for seen in raw.seen)
+    assert len(at_s) == 72 + 13 + 1
+    assert most_in_a_second(at_s) <= RATE + 1 + LATE
+    assert pace(at_s[2:40]) < 1.6 / RATE, "the storm did not hold it up: it was busy"
+    after = at_s[42:]  # one may have been on its way
+    slow, later = pace(after[:10]), pace(after[24:34])
+    assert 1.5 / RATE < slow < 3.5 / RATE, "half the rate"
+    assert later < 0.95 * slow, "and more again, a twentieth a second"
+
+
+@pytest.mark.large
+def test_the_rate_holds_through_a_storm_of_429s_too_and_climbs_back_to_the_whole(
+    cli: Cli, write: Callable[..., Path]
+) -> None:
+    write("track", 500)
+    draw = random.Random(5)
+    storm = [draw.choice(["429", "503", "good", "good"]) for _ in range(60)]
+    faults = {
+        "429": Fault("429", answer(429), then="keep"),
+        "503": Fault("503", answer(503), then="keep"),
+        "good": GOOD,
+    }
+    with Raw(in_turn(faults[name] for name in storm)) as raw:
+        done = run(cli, raw.url, "--batch-messages", 1, rate=RATE, timeout_s=300)
+    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 500, 500)
+    at_s = sorted(seen.at_s for seen in raw.seen)
+    assert most_in_a_second(at_s) <= RATE + 1 + LATE
+    assert max(pace(at_s[n : n + 10]) for n in range(60)) > 4 / RATE, "far below the half"
+    assert pace(at_s[-60:]) < 1.1 / RATE, "and whole again"
+
+
+# ---- a 400, narrowed down to the row
+
+BAD = 617
+WORDS = "traits.note is not what it should be"
+LIES = {"wrong": 3, "beyond": 5_000}
+
+
+def refusing(name: str) -> Callable[[bytes], Reply]:
+    """Refuse every batch with the bad row; name: how the answer names it, if it does."""
+
+    def judge(body: bytes) -> Reply:
+        ids = [one["userId"] for one in messages(body)]
+        if f"p{BAD}" not in ids:
+            return Reply()
+        if name == "none":
+            return Reply(400, json.dumps({"meta": {"errors": [WORDS]}}).encode())
+        at = ids.index(f"p{BAD}") if name == "right" else LIES[name]
+        return Reply(400, json.dumps({"meta": {"errors": [f"batch[{at}]: {WORDS}"]}}).encode())
+
+    return judge
+
+
+@pytest.mark.parametrize("name", ["right", "wrong", "beyond", "none"])
+@pytest.mark.parametrize("kind", ["track", "identify"])
+def test_one_bad_row_of_a_thousand_is_found_and_the_others_are_delivered_once(
+    write: Callable[..., Path], door: Door, ledger: Ledger, kind: str, name: str
+) -> None:
+    mapping = write(kind, 1000)
+    ledger.answer = refusing(name)
+    report = door(mapping)
+    assert (report["exit_code"], report["rows"]["delivered"]) == (3, 999)
+    sent = [message["userId"] for message in ledger.kept]
+    assert sorted(sent) == sorted(f"p{n}" for n in range(1000) if n != BAD)
+    if kind == "identify":
+        assert sent == [f"p{n}" for n in range(1000) if n != BAD], "in the order of the source"
+    wanted_max = 4 if name == "right" else 2 * math.ceil(math.log2(1000)) + 1
+    assert report["requests"]["sent"] == len(ledger.arrivals) <= wanted_max
+    with (mapping.parent / report["rejects"]).open(encoding="utf-8", newline="") as stream:
+        (reject,) = csv.DictReader(stream)
+    at = 0 if name == "right" else LIES.get(name)
+    told = WORDS if at is None else f"batch[{at}]: {WORDS}"
+    assert reject["_reason"] == f"the destination refused it: {told}; correct the row"
+    assert (reject["id"], reject["_row"], reject["_code"]) == (str(BAD), str(BAD + 2), "refused")
+
+
+# ---- all of it at once, for long
+
+
+def soak(draw: random.Random) -> Callable[[int], Fault]:
+    """Let one request in twenty meet a fault, of any kind."""
+    slow = Fault("slow", answer(), "keep", is_kept=True, wait_s=0.3)
+    asked = Fault("asked to wait", answer(429, b"", "Retry-After: 1"), "keep")
+    rare = [asked, Fault("429", answer(429), "keep"), slow]
+    often = [fault for fault in PASSING if fault.name != "a header of 1 MB"]
+
+    def choose(_number: int) -> Fault:
+        if draw.random() >= 0.05:
+            return GOOD
+        return draw.choice(rare) if draw.random() < 0.1 else draw.choice(often)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"),
+    [(20_000, 100), pytest.param(1_000_000, 200, marks=pytest.mark.large)],
+)
+def test_with_a_fault_in_every_twentieth_request_the_ledger_is_that_of_none(
+    cli: Cli, write: Callable[..., Path], rows: int, batch: int
+) -> None:
+    write("track", rows)
+    seed = int(os.environ.get("BACKFILL_SEED", "11"))
+    books: list[Books] = []
+    seen: list[Seen] = []
+    for choose in (always(GOOD), soak(random.Random(seed))):
+        with Raw(choose) as raw:
+            raw.is_remembering = False
+            options = ["--state", f"state-{len(books)}", "--batch-messages", batch]
+            done = run(cli, raw.url, *options, timeout_s=1800)
+        assert (done.code, done.report["rows"]["delivered"]) == (0, rows), f"seed {seed}"
+        books.append(raw.books)
+        seen = raw.seen
+    met = sum(one.fault is not GOOD for one in seen)
+    assert 0.03 < met / len(seen) < 0.08, f"seed {seed}"
+    assert len(books[0].ids) == len(books[0].messages) == books[0].taken == rows
+    assert equal(*books), f"seed {seed}"
