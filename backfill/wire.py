@@ -39,8 +39,6 @@ PASSING_TLS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallErr
 PASSING_TLS_WORDS: Final = re.compile("INTERNAL_ERROR|BAD_RECORD_MAC")
 """A far side that hangs up or breaks down says nothing about who it is."""
 
-REFUSED_BY_PROXY: Final = re.compile("Tunnel connection failed: 4(?!08|29)[0-9][0-9]")
-
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -190,7 +188,7 @@ class Wire:
             self.close()
             if alarm.has_rung:
                 raise WireError(self._late) from None
-            raise (TrustError if _is_lasting(fault) else WireError)(_told(fault)) from None
+            raise (TrustError if _is_distrust(fault) else WireError)(_told(fault)) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)
@@ -259,15 +257,14 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
     return Answer(response.status, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
 
 
-def _is_lasting(fault: BaseException) -> bool:
-    """Whether asking again would not help: a far side not to be trusted, a proxy that refuses."""
-    is_tls = isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError)
+def _is_distrust(fault: BaseException) -> bool:
+    """Whether TLS failed for what the far side is, and asking again would not help."""
+    if not isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
+        return False
     while (inner := fault.__cause__ or fault.__context__) is not None:
         fault = inner
-    if is_tls:
-        passes = isinstance(fault, PASSING_TLS) or PASSING_TLS_WORDS.search(str(fault))
-        return not passes
-    return bool(REFUSED_BY_PROXY.search(str(fault)))
+    passes = isinstance(fault, PASSING_TLS) or PASSING_TLS_WORDS.search(str(fault))
+    return not passes
 
 
 def _told(fault: BaseException) -> str:

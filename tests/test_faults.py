@@ -518,21 +518,17 @@ def test_a_far_side_that_hangs_up_amid_the_handshake_is_an_outage_that_passes(
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize(("status", "code"), [(407, 12), (403, 12), (503, 4), (429, 4)])
-def test_a_proxy_that_refuses_stops_the_run_and_one_in_trouble_is_waited_for(
-    write: Callable[..., Path],
-    door: Door,
-    monkeypatch: pytest.MonkeyPatch,
-    status: int,
-    code: int,
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_proxy_in_trouble_is_waited_for(
+    write: Callable[..., Path], door: Door, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     mapping = write("track", 30)
     with Raw(always(Fault("proxy", answer(status), reads="some"))) as raw:
         monkeypatch.setenv("HTTPS_PROXY", raw.url)
         done = door(mapping, to="https://cdp.example", max_outage_s=0.3, connections=1)
-    assert done["exit_code"] == code
+    assert done["exit_code"] == 4
     assert f"Tunnel connection failed: {status}" in done["error"]["what"]
-    assert (raw.connections == 1) == (code == 12)
+    assert raw.connections > 1
 
 
 # ---- the rate, by the server's clock
