@@ -186,7 +186,7 @@ class Wire:
             ValueError,
         ) as fault:
             self.close()
-            if alarm.has_rung:
+            if alarm.has_rung or _is_timeout(fault):
                 raise WireError(self._late) from None
             raise (TrustError if _is_distrust(fault) else WireError)(_told(fault)) from None
         if alarm.has_rung:
@@ -261,16 +261,25 @@ def _is_distrust(fault: BaseException) -> bool:
     """Whether TLS failed for what the far side is, and asking again would not help."""
     if not isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
         return False
+    root = _root(fault)
+    return not (isinstance(root, PASSING_TLS) or PASSING_TLS_WORDS.search(str(root)))
+
+
+def _is_timeout(fault: BaseException) -> bool:
+    """Whether our own deadline ended it; where the system gave up, there is an errno."""
+    root = _root(fault)
+    return isinstance(root, TimeoutError) and root.errno is None
+
+
+def _root(fault: BaseException) -> BaseException:
     while (inner := fault.__cause__ or fault.__context__) is not None:
         fault = inner
-    passes = isinstance(fault, PASSING_TLS) or PASSING_TLS_WORDS.search(str(fault))
-    return not passes
+    return fault
 
 
 def _told(fault: BaseException) -> str:
     """Return the innermost words of a chain of errors; they hold host and errno, never the body."""
-    while (inner := fault.__cause__ or fault.__context__) is not None:
-        fault = inner
+    fault = _root(fault)
     text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
     return (text or type(fault).__name__)[:200]
 

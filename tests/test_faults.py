@@ -248,7 +248,7 @@ OUTAGES = [
     *[Lasting(fault, 4, f"(answered {fault})") for fault in STATUSES],
     *[Lasting(fault, 4, "(answered 503)") for fault in NONSENSE],
     Lasting(Fault("429", answer(429, b""), "keep"), 4, "(answered 429)"),
-    Lasting(Fault("hang", then="hang"), 4, "(timed out)"),
+    Lasting(Fault("hang", then="hang"), 4, "(no complete answer within 0.3 s)"),
     Lasting(Fault("a head that drips", b"HTTP/1.1 200 OK\r\nX:", "drip"), 4, "within 0.3 s)"),
     Lasting(Fault("a body that drips", OPEN + b"{", "drip"), 4, "within 0.3 s)"),
 ]
