@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from backfill.ratelimit import TokenBucket
 
 RESUME = "run the same command again later; it goes on where it stopped"
+WAIT_S_MAX = 1e9
+"""No wait is told as longer: a Retry-After may have any number of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Line:
         self._bucket = bucket
         self._lock = threading.Lock()
         self._failing_since_s: float | None = None
+        self._succeeded_s = float("-inf")
 
     def wait_s(self) -> float:
         """Return how long to wait before asking again; 0: begin a request now."""
@@ -100,6 +103,7 @@ class Line:
         """Note that the destination answered as it should."""
         with self._lock:
             self._failing_since_s = None
+            self._succeeded_s = self.settings.clock()
 
     def failed(self, answer: Answer | None, *, attempt: int, begun_s: float, reason: str) -> float:
         """Return the seconds until the next attempt. Raises ResumableError where patience ends.
@@ -111,16 +115,17 @@ class Line:
         asked_s = None
         if answer is not None:
             asked_s = retry_after_s(answer.headers.get("Retry-After"), datetime.now(UTC))
-        wait_s = asked_s or pause_s(attempt, settings.random)
+        wait_s = min(asked_s or pause_s(attempt, settings.random), WAIT_S_MAX)
         facts = {"attempt": attempt, "reason": reason, "wait_s": round(wait_s, 3)}
         settings.note("retry", facts)
-        if wait_s > RETRY_AFTER_S_MAX:
+        if wait_s > RETRY_AFTER_S_MAX or (asked_s or 0.0) > settings.max_outage_s:
             what = f"the destination asks to wait {wait_s:.0f} s ({reason})"
             raise ResumableError(what, where=settings.origin, fix=RESUME)
         is_too_fast = answer is not None and answer.status == 429  # noqa: PLR2004
         with self._lock:
             if self._failing_since_s is None:
-                self._failing_since_s = now_s
+                # a request that hung for its whole deadline began to fail when it began
+                self._failing_since_s = max(begun_s, self._succeeded_s)
             failing_s = now_s - self._failing_since_s
             if is_too_fast:
                 self._bucket.slow_down(begun_s, now_s)

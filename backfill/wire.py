@@ -8,6 +8,8 @@ timeouts that never fire while bytes drip.
 from __future__ import annotations
 
 import base64
+import re
+import ssl
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from backfill import spec
 from backfill.deadline import Alarm, Noted
 from backfill.errors import UsageError
+from backfill.whole import Whole, is_open_ended, missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +36,10 @@ DEADLINE_S: Final = 30.0
 """In all for one request, from the connect to the last byte of the answer."""
 
 ANSWER_BYTES_MAX: Final = 65_536
+
+PASSING_TLS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+PASSING_TLS_WORDS: Final = re.compile("INTERNAL_ERROR|BAD_RECORD_MAC")
+"""A far side that hangs up or breaks down says nothing about who it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +111,11 @@ class _Secret(str):
         return "***"
 
 
-class _PlainConnection(Noted, HTTPConnection):
+class _PlainConnection(Whole, Noted, HTTPConnection):
     debuglevel = 0  # whatever the host program sets in http.client: it would print the key
 
 
-class _TlsConnection(Noted, HTTPSConnection):
+class _TlsConnection(Whole, Noted, HTTPSConnection):
     debuglevel = 0
 
 
@@ -155,17 +162,22 @@ class Wire:
         alarm = Alarm(time.monotonic() + self._deadline_s)
         try:
             answer = self._exchange(body, alarm)
-        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as fault:
-            raise TrustError(_told(fault)) from None
-        except WireError:
+        except WireError as fault:
             self.close()
-            raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as fault:
+            raise WireError(self._late if alarm.has_rung else str(fault)) from None
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as fault:
             self.close()
+            if alarm.has_rung or _is_timeout(fault):
+                raise WireError(self._late) from None
             told = _told(fault)
             if told in _PROXY_REFUSALS:
                 raise TrustError(_PROXY_REFUSALS[told]) from None
-            raise WireError(self._late if alarm.has_rung else told) from None
+            raise (TrustError if _is_distrust(fault) else WireError)(told) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)
@@ -274,29 +286,36 @@ def _forget_locals(fault: BaseException | None) -> None:
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:
     """Read a capped answer; urllib3 raises where it is shorter than it said."""
     body = b""
+    is_open = is_open_ended(response)
     while len(body) <= ANSWER_BYTES_MAX:
         part = response.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
         if not part:
             break
         body += part
     is_cut = len(body) > ANSWER_BYTES_MAX
-    _prove_whole(response, body)
+    if (what := missing(response, body, is_open=is_open and not is_cut)) is not None:
+        raise WireError(what)
     return Answer(response.status, response.headers, body[:ANSWER_BYTES_MAX], is_cut)
 
 
-def _prove_whole(response: urllib3.BaseHTTPResponse, body: bytes) -> None:
-    """Raise WireError where the connection may have ended before the answer did.
+def _is_distrust(fault: BaseException) -> bool:
+    """Whether TLS failed for what the far side is, and asking again would not help."""
+    if not isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
+        return False
+    root = _root(fault)
+    return not (isinstance(root, PASSING_TLS) or PASSING_TLS_WORDS.search(str(root)))
 
-    The standard library takes an end of the connection for the end of the headers.
-    """
-    head = getattr(response, "_original_response", None)
-    if head is not None and getattr(head.msg, "defects", None):
-        raise WireError("the answer's headers are cut short")
-    has_length = {"content-length", "transfer-encoding"} & {
-        name.lower() for name in response.headers
-    }
-    if response.status == 200 and not has_length and not body.strip():  # noqa: PLR2004
-        raise WireError("the answer is cut short, or empty without saying so")
+
+def _is_timeout(fault: BaseException) -> bool:
+    """Whether our own deadline ended it; where the system gave up, there is an errno."""
+    root = _root(fault)
+    return isinstance(root, TimeoutError) and root.errno is None
+
+
+def _root(fault: BaseException) -> BaseException:
+    while (inner := fault.__cause__ or fault.__context__) is not None:
+        fault = inner
+    return fault
 
 
 def _told(fault: BaseException) -> str:
@@ -304,8 +323,7 @@ def _told(fault: BaseException) -> str:
 
     Others quote what the far side said, and that may repeat the key: their kind must do.
     """
-    while (inner := fault.__cause__ or fault.__context__) is not None:
-        fault = inner
+    fault = _root(fault)
     if not isinstance(fault, OSError):
         return f"the answer cannot be read ({type(fault).__name__})"
     text = fault.strerror or str(fault) or type(fault).__name__

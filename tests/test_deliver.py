@@ -425,6 +425,29 @@ def test_a_wait_that_ends_with_the_patience_is_still_waited() -> None:
     )
 
 
+def test_the_time_in_which_a_request_hung_counts_as_an_outage() -> None:
+    play = Play()
+
+    def hang(_body: bytes) -> Answer:
+        play.now_s += 30
+        raise WireError("no complete answer within 30 s")
+
+    done = deliver(batches(1), hang, max_outage_s=80.0, clock=play.clock, wait=play.wait)
+    assert isinstance(done.error, ResumableError)
+    assert len(done.bodies) == 3, "the third ends after 90 s; the pauses between are short"
+    assert play.now_s < 100
+
+
+def test_what_hung_before_the_last_success_is_no_part_of_an_outage() -> None:
+    play = Play()
+    settings_ = Settings(2, 80.0, ORIGIN, clock=play.clock, random=lambda: 0.5)
+    line = Line(TokenBucket(None), settings_)
+    play.now_s = 90.0
+    line.succeeded()  # another sender's request, while the first one hung
+    play.now_s = 100.0
+    assert line.failed(None, attempt=1, begun_s=0.0, reason="hung") < 1
+
+
 def test_any_success_begins_the_patience_anew() -> None:
     faults = [Answer(503, {"Retry-After": "80"}, b""), GOOD]
     done = deliver(batches(1, 1, 1, 1), in_turn(*faults * 4), max_outage_s=100.0)
