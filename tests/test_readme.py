@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,36 @@ def test_the_first_migration_runs_as_it_is_printed(fresh: tuple[Path, dict[str, 
     assert re.search(r"people: finished → http://127\.0\.0\.1:\d+, 59 delivered", ran.stdout)
     again = _run("CUSTOMERIO_WRITE_KEY=key backfill run my/people.yaml", fresh)
     assert "nothing new" in again.stdout
+
+
+PROMISES = re.findall(r"\| `([^`|]*pytest tests/[^`|]*)` \|", README)
+
+
+def test_every_command_of_a_promise_selects_tests() -> None:
+    """The commands take minutes; that each names tests that are there takes seconds."""
+    assert len(PROMISES) == 18
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "large or not large"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = ran.stdout.splitlines()
+    for command in PROMISES:
+        words = shlex.split(command)
+        files = [word for word in words if word.startswith("tests/")]
+        mine = [node for node in found if node.split("::")[0] in files]
+        assert {node.split("::")[0] for node in mine} == set(files), command
+        if "-k" in words:
+            parts = words[words.index("-k") + 1].split(" or ")
+            assert all(any(part in node for node in mine) for part in parts), command
+        if "-m" in words:
+            texts = [(ROOT / file).read_text(encoding="utf-8") for file in files]
+            assert all("pytest.mark.large" in text for text in texts), command
 
 
 def test_the_python_lines_run_as_they_are_printed(fresh: tuple[Path, dict[str, str]]) -> None:
