@@ -6,11 +6,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from backfill import spec
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REASON_CHARS: Final = 300
 NAMED_MAX: Final = 100
+WORD: Final = re.compile(r"[^\s\"'`,;:()\[\]{}<>|=]{3,}")
+API_WORDS: Final = {*spec.TYPES, *spec.MEMBER_ORDER, "batch", "type", "traits", "properties"}
 INDEX_KEYS: Final = ("batch_index", "index", "item")
 INDEX_WORDS: Final = re.compile(r"\b(?:batch|messages?|items?|events?)\s*[\[./# ]\s*([0-9]{1,6})\b")
 """Whether an answer names the message at fault is not documented: what reads like it is tried."""
@@ -34,6 +38,19 @@ def words(body: bytes, scrub: Callable[[str], str]) -> str:
     except (ValueError, RecursionError):
         found = []
     return ("; ".join(found) or " ".join(text.split()))[:REASON_CHARS]
+
+
+def unrepeated(text: str, sent: bytes) -> str:
+    """Return the words of an answer without those that repeat what was sent, but for API's names.
+
+    What stops a run is told on the terminal and in the report, where no cell belongs.
+    """
+
+    def judged(match: re.Match[str]) -> str:
+        word = match[0]
+        return word if word in API_WORDS or word.encode() not in sent else "…"
+
+    return WORD.sub(judged, text)
 
 
 def _reasons(answer: Any) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from backfill.answer import is_answer, named, words
+from backfill.answer import is_answer, named, unrepeated, words
 from backfill.backoff import RETRY_AFTER_S_MAX, pause_s, retry_after_s
 from backfill.errors import DestinationError, ResumableError
 from backfill.narrow import Heard, Refusal, narrowing
@@ -171,7 +171,7 @@ def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Wait | Post, Came
         came = yield Post(body)
         if isinstance(came, TrustError):
             raise _stopped(f"the connection cannot be trusted: {came}", line.settings)
-        heard = _judged(came, line.settings) if isinstance(came, Answer) else None
+        heard = _judged(came, body, line.settings) if isinstance(came, Answer) else None
         if heard is not None:
             line.succeeded()
             return heard
@@ -180,27 +180,28 @@ def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Wait | Post, Came
         yield Wait(line.failed(answer, attempt=attempt, begun_s=begun_s, reason=reason))
 
 
-def _judged(answer: Answer, settings: Settings) -> Heard | None:
+def _judged(answer: Answer, body: bytes, settings: Settings) -> Heard | None:
     """Say what an answer means: delivered, refused, None to try again. Raises DestinationError."""
+    told = "" if answer.status == 200 else _words(answer, settings)  # noqa: PLR2004
     match answer.status:
         case 200:
             if answer.is_cut or not is_answer(answer.body):
                 raise _stopped("answered 200 with a page that is not the API's", settings)
             return Heard()
         case 400:
-            return Heard(_words(answer, settings), named=named(answer.body))
+            return Heard(told, named=named(answer.body))
         case 413:
-            return Heard(_words(answer, settings), is_size=True)
+            return Heard(told, is_size=True)
         case 408 | 429:
             return None
         case 401 | 403:
-            what = f"refused the key ({answer.status}: {_words(answer, settings)})"
+            what = f"refused the key ({answer.status}: {unrepeated(told, body)})"
             fix = "check the write key and its region (--to us | eu)"
             raise _stopped(what, settings, fix=fix)
         case status if status < 200 or (status >= 500 and status != 501):  # noqa: PLR2004
             return None
         case status:
-            raise _stopped(f"answered {status}: {_words(answer, settings)}", settings)
+            raise _stopped(f"answered {status}: {unrepeated(told, body)}", settings)
 
 
 def _stopped(what: str, settings: Settings, fix: str = "") -> DestinationError:

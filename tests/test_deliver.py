@@ -329,6 +329,18 @@ def test_a_far_side_that_is_not_trusted_stops_the_run() -> None:
     assert len(done.bodies) == 1
 
 
+@pytest.mark.parametrize("status", [401, 404, 422, 501])
+def test_what_stops_a_run_repeats_nothing_that_was_sent(status: int) -> None:
+    """It is told on the terminal and in the report, where no cell belongs."""
+    body = b'{"meta":{"errors":["userId in \'4711\' is not in the plan of this workspace"]}}'
+    span = Span(0, pa.record_batch({"row": pa.array([4711])}))
+    texts = pa.array([',{"row":4711}'], pa.string())
+    batcher = Batcher([0], Limits(10**9, 10**9), 1)
+    given_ = [*batcher.add(Encodings(span, None, np.arange(1), texts, [], NONE, NONE))]
+    done = deliver([*given_, *batcher.flush()], lambda _body: Answer(status, {}, body))
+    assert "userId in '…' is not in the plan of this workspace" in done.error.what
+
+
 def test_after_a_stop_no_sender_begins_another_request() -> None:
     done = deliver(batches(*[2] * 50), lambda _: Answer(401, {}, b""), connections=4)
     assert len(done.bodies) <= 4
