@@ -200,7 +200,7 @@ def equal(one: Books, other: Books) -> bool:
 @pytest.mark.parametrize(
     ("kind", "step"),
     # one lane of a small file waits for itself after each fault: all of them take 30 s
-    [("track", 1), ("identify", 12), pytest.param("identify", 1, marks=pytest.mark.large)],
+    [("track", 1), ("identify", 16), pytest.param("identify", 1, marks=pytest.mark.large)],
 )
 def test_faults_that_pass_lose_no_row_and_reject_none(
     cli: Cli, write: Callable[..., Path], door: Door, kind: str, step: int
@@ -286,7 +286,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        *OUTAGES[:: len(OUTAGES) // 6],  # that each of them is an outage, faults that pass say
+        *OUTAGES[:: len(OUTAGES) // 4],  # that each of them is an outage, faults that pass say
         *[pytest.param(case, marks=pytest.mark.large) for case in OUTAGES],
         *OUTAGES[-3:],
         *ASKED,
@@ -553,18 +553,18 @@ def test_a_storm_of_refusals_never_brings_more_requests_than_the_rate(
     cli: Cli, write: Callable[..., Path]
 ) -> None:
     """Retries are requests too; after a 429 the rate halves, and it climbs back."""
-    write("track", 72)
+    write("track", 54)
     busy = Fault("503", answer(503), then="keep")
     too_fast = Fault("429", answer(429), then="keep")
-    with Raw(lambda n: too_fast if n == 40 else busy if n < 40 and n % 3 == 1 else GOOD) as raw:
+    with Raw(lambda n: too_fast if n == 30 else busy if n < 30 and n % 3 == 1 else GOOD) as raw:
         done = run(cli, raw.url, "--batch-messages", 1, rate=RATE)
-    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 72, 72)
+    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 54, 54)
     at_s = sorted(seen.at_s for seen in raw.seen)
-    assert len(at_s) == 72 + 13 + 1
+    assert len(at_s) == 54 + 10 + 1
     assert most_in_a_second(at_s) <= RATE + 1 + LATE
-    assert pace(at_s[2:40]) < 1.6 / RATE, "the storm did not hold it up: it was busy"
-    after = at_s[42:]  # one may have been on its way
-    slow, later = pace(after[:10]), pace(after[24:34])
+    assert pace(at_s[2:30]) < 1.6 / RATE, "the storm did not hold it up: it was busy"
+    after = at_s[32:]  # one may have been on its way
+    slow, later = pace(after[:10]), pace(after[22:33])
     assert 1.5 / RATE < slow < 3.5 / RATE, "half the rate"
     assert later < 0.95 * slow, "and more again, a twentieth a second"
 
