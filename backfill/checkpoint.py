@@ -6,16 +6,18 @@ is checked before the first request; what is damaged is named, never taken for a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock, Timeout
-
-from backfill.errors import LockedError, MismatchError, UsageError
+from backfill.durable import make_folder, sync_folder, write_part
+from backfill.errors import MismatchError, UsageError
+from backfill.lock import Lock
 from backfill.shard import Counts
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ FORMAT: Final = 1
 NAME: Final = "checkpoint.json"
 PREVIOUS: Final = "checkpoint.json.prev"
 BYTES_MAX: Final = 64 << 20
+NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
+"""What file systems without hard links say, FAT and some mounts among them."""
 
 
 @dataclass
@@ -61,14 +65,17 @@ class State:
     """Bytes of the dead-letter files."""
     is_finished: bool = False
     saved_at: str = ""
+    identity: str = ""
+    """What the message ids were made of (`resume.identity_of`); "" in states before it was kept."""
 
     def dump(self) -> bytes:
         """Return the document; the last member is the checksum of all before it."""
         files, counts = [vars(file) for file in self.files], vars(self.counts)
         members = {"format": FORMAT, **vars(self), "files": files, "counts": counts}
         text = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
-        crc = zlib.crc32(text.encode())
-        return f'{text[:-1]},"crc32":"{crc:08x}"}}\n'.encode()
+        # a file's name may be no text; what stands for such a byte is valid JSON as it is escaped
+        data = text.encode(errors="backslashreplace")
+        return data[:-1] + f',"crc32":"{zlib.crc32(data):08x}"}}\n'.encode()
 
     @staticmethod
     def load(data: bytes, where: Path) -> State:
@@ -90,7 +97,10 @@ def _checked(data: bytes, where: Path) -> dict[str, Any]:
         raise _damaged(where, "it is cut short, or no checkpoint")
     if end[10:18] != f"{zlib.crc32(text):08x}".encode():
         raise _damaged(where, "its checksum does not match")
-    members = json.loads(text)
+    try:
+        members = json.loads(text)
+    except ValueError:
+        raise _damaged(where, "it is no JSON") from None
     if not isinstance(members, dict) or members.get("format") != FORMAT:
         fix = "use the version of backfill that wrote it"
         what = f"the checkpoint has format {members.get('format')}, this version reads {FORMAT}"
@@ -99,9 +109,12 @@ def _checked(data: bytes, where: Path) -> dict[str, Any]:
 
 
 def _damaged(where: Path, how: str) -> MismatchError:
-    fix = (
-        "run with --use-previous to go on from the state before it, or --restart to send all again"
-    )
+    fix = "run with --restart to send all again"
+    if where.name == NAME and os.path.lexists(where.with_name(PREVIOUS)):
+        fix = (
+            "run with --use-previous to go on from the state before it,"
+            " or --restart to send all again"
+        )
     return MismatchError(f"the checkpoint is damaged: {how}", where=where, fix=fix)
 
 
@@ -112,74 +125,108 @@ class Store:
         self.folder = state / stream
         self.path = self.folder / NAME
         self.previous = self.folder / PREVIOUS
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
+        self._is_sound = True
+        """Whether `path` may take the place of `previous`, which may be the only sound one."""
 
     def lock(self) -> None:
         """Make the folder and hold it. Raises LockedError; UsageError where it cannot be made."""
         try:
-            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock = FileLock(self.folder / "lock", mode=0o600)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            fix = "wait for it to end; it releases the lock by itself, even when it is killed"
-            raise LockedError("another run holds this stream", where=self.folder, fix=fix) from None
-        except OSError as fault:
-            what = f"the state folder cannot be written: {fault.strerror}"
-            fix = "choose another with --state, or correct its permissions"
-            raise UsageError(what, where=self.folder, fix=fix) from None
+            make_folder(self.folder)
+            lock = Lock(self.folder)
+            lock.acquire()
+        except (OSError, NotImplementedError) as fault:
+            raise unwritable(self.folder, fault) from None
+        self._lock = lock
 
     def unlock(self) -> None:
         """Let the next run in."""
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     def load(self, *, use_previous: bool = False) -> State | None:
         """Return the last state, None where this stream never ran. Raises MismatchError."""
         path = self.previous if use_previous else self.path
+        if path.is_symlink():
+            raise _damaged(path, "it is a symbolic link")
         try:
-            if path.stat().st_size > BYTES_MAX:
-                raise _damaged(path, "it is far too large")
-            data = path.read_bytes()
+            data = _bytes_of(path)
         except FileNotFoundError:
             if use_previous:
                 fix = "run without --use-previous"
                 raise MismatchError("there is no previous state", where=path, fix=fix) from None
-            if self.previous.exists():
+            if os.path.lexists(self.previous):
                 raise _damaged(path, "it is missing, but the one before it is there") from None
             return None
         except OSError as fault:
-            raise _damaged(path, f"it cannot be read ({fault.strerror})") from None
-        return State.load(data, path)
+            how = "it is a symbolic link" if fault.errno == errno.ELOOP else fault.strerror
+            raise _damaged(path, f"it cannot be read ({how})") from None
+        state = State.load(data, path)
+        self._is_sound = not use_previous or self._has_sound_path()
+        return state
+
+    def _has_sound_path(self) -> bool:
+        try:
+            State.load(_bytes_of(self.path), self.path)
+        except (OSError, MismatchError):
+            return False
+        return True
 
     def save(self, state: State) -> None:
         """Make a state durable. After it returns, a power cut does not undo it."""
-        part = self.folder / (NAME + ".tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with open(os.open(part, flags, 0o600), "wb") as stream:  # noqa: PTH123  a descriptor
-            stream.write(state.dump())
-            stream.flush()
-            os.fsync(stream.fileno())
-        if self.path.exists():
-            spare = self.folder / (PREVIOUS + ".tmp")
-            with suppress(FileNotFoundError):
-                spare.unlink()
-            os.link(self.path, spare)
-            spare.replace(self.previous)
+        part = write_part(self.path, state.dump())
+        if self._is_sound and self.path.exists():
+            self._keep()
         part.replace(self.path)
         sync_folder(self.folder)
+        self._is_sound = True
+
+    def _keep(self) -> None:
+        """Make the state that is about to go the previous one, without a moment of neither."""
+        spare = self.folder / (PREVIOUS + ".tmp")
+        with suppress(FileNotFoundError):
+            spare.unlink()
+        try:
+            os.link(self.path, spare)
+        except OSError as fault:
+            if fault.errno not in NO_LINKS:
+                raise
+            write_part(self.previous, self.path.read_bytes())
+        spare.replace(self.previous)
 
     def forget(self) -> None:
-        """Begin again: the state and the one before it go."""
-        for path in (self.path, self.previous):
-            path.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        """Begin again: the state and the one before it go. Raises UsageError where they cannot.
+
+        The one before goes first: what a crash leaves is the state as it was.
+        """
+        try:
+            for path in (self.previous, self.path):
+                path.unlink(missing_ok=True)
+            sync_folder(self.folder)
+        except OSError as fault:
+            raise unwritable(self.folder, fault) from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _bytes_of(path: Path) -> bytes:
+    """Read a state; not through a link, which may lead nowhere, and not from what is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        os.fsync(descriptor)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _damaged(path, "it cannot be read (it is no file)")
+        if found.st_size > BYTES_MAX:
+            raise _damaged(path, "it is far too large")
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
     finally:
         os.close(descriptor)
+
+
+def unwritable(where: Path, fault: OSError | NotImplementedError) -> UsageError:
+    """Return what is said of a state folder that cannot be used, before anything is sent."""
+    why = fault.strerror if isinstance(fault, OSError) else str(fault)
+    fix = "choose another with --state, or make room there and correct its permissions"
+    if os.path.lexists(where / NAME):
+        fix = "make room there, or correct its permissions; another --state would send all again"
+    return UsageError(f"the state folder cannot be written: {why}", where=where, fix=fix)

@@ -16,6 +16,7 @@ class Code(StrEnum):
     """A closed list: people and scripts group and filter by it."""
 
     ROW_RAGGED = "row-ragged"
+    ROW_TOO_LONG = "row-too-long"
     ROW_UNREADABLE = "row-unreadable"
     NOT_UTF8 = "not-utf8"
     REQUIRED_BLANK = "required-blank"
@@ -60,6 +61,10 @@ class Reason(NamedTuple):
 
 REASONS: Final[dict[Code, Reason]] = {
     Code.ROW_RAGGED: Reason("{value}", "give the row as many cells as the header has"),
+    Code.ROW_TOO_LONG: Reason(
+        "the row has over {value} bytes, so most of it was not loaded",
+        "shorten it in the source, and look for a quote that is not closed",
+    ),
     Code.ROW_UNREADABLE: Reason("the line is no JSON object ({value})", "correct the line"),
     Code.NOT_UTF8: Reason(
         "the cell {value} is not valid text in the file's encoding",
@@ -144,6 +149,7 @@ REASONS: Final[dict[Code, Reason]] = {
 
 WHOLE: Final = {
     Code.ROW_RAGGED,
+    Code.ROW_TOO_LONG,
     Code.ROW_UNREADABLE,
     Code.NOT_UTF8,
     Code.REFUSED,

@@ -122,13 +122,17 @@ class Delivery:
                 outcome = Failed(batch, error)
             except Exception as error:  # noqa: BLE001  whatever it is, the batch comes back
                 outcome = Failed(batch, _own_fault(error))
-            if isinstance(outcome, Failed):
-                self.stop()
-            if lane is not None:
-                self._free(lane)
-            self._outcomes.put(outcome)
+            self._finish(outcome, lane)
         if poster is not None:
             poster.close()
+
+    def _finish(self, outcome: Outcome, lane: int | None) -> None:
+        """Give a batch back; a run that failed stops before anyone takes the next one."""
+        if isinstance(outcome, Failed):
+            self.stop()
+        if lane is not None:
+            self._free(lane)
+        self._outcomes.put(outcome)
 
     def _free(self, lane: int) -> None:
         with self._lock:
@@ -142,13 +146,13 @@ class Delivery:
         steps = errand(batch, self._line, is_ordered=is_ordered)
         came: Came = None
         while True:
-            if self._stop.is_set():
-                return Unsent(batch)
             try:
                 step = steps.send(came)
             except StopIteration as end:
                 settled: Settled = end.value
                 return settled
+            if self._stop.is_set():  # not before: an answer that came while draining counts
+                return Unsent(batch)
             came = None
             match step:
                 case Wait(wait_s):

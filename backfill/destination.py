@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import html
 import ipaddress
+import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from backfill import spec
 from backfill.errors import DestinationError, UsageError
+from backfill.private import warning_of_secret
 from backfill.wire import Key, Target
 
 if TYPE_CHECKING:
@@ -21,34 +24,66 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "CUSTOMERIO_WRITE_KEY"
 TO_VARIABLE = "BACKFILL_TO"
 SANDBOX = "sandbox"
+KEY_CHARS_MAX: Final = 1000
+
+_HOST: Final = re.compile(
+    r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?)(:[0-9]*)?", re.IGNORECASE
+)
+"""All that may stand between `//` and the path: what two readers of URLs could take differently
+(`evil.example[::1]`, `127.0.0.1\\@evil.example`) is no address.
+"""
 
 
-def find_key(key_file: str | None) -> Key | None:
-    """Return the write key: the file (- is stdin), else the environment, else the keyring."""
-    if key_file == "-":
-        return _key(sys.stdin.readline(), "stdin")
+def find_key(
+    key_file: str | None, tell: Callable[[str], None] = lambda _warning: None
+) -> Key | None:
+    """Return the write key: the file (- is stdin), else the environment, else the keyring.
+
+    tell: is told where others may read the file. Raises UsageError: no key there, or unreadable.
+    """
+    # at once a Key, so that no frame here has it as a text when something is raised
     if key_file is not None:
-        try:
-            return _key(Path(key_file).read_text(encoding="utf-8"), key_file)
-        except (OSError, UnicodeDecodeError) as fault:
-            what = f"the write key cannot be read: {getattr(fault, 'strerror', fault)}"
-            raise UsageError(what, where=key_file, fix="check --write-key-file") from None
-    if value := os.environ.get(KEY_VARIABLE):
-        return _key(value, KEY_VARIABLE)
+        return _checked(_key_of_file(key_file, tell), "stdin" if key_file == "-" else key_file)
+    if os.environ.get(KEY_VARIABLE):
+        return _checked(Key(os.environ[KEY_VARIABLE].strip()), KEY_VARIABLE)
+    found = _key_of_keyring()
+    return _checked(found, "keyring") if found else None
+
+
+def _key_of_file(key_file: str, tell: Callable[[str], None]) -> Key:
+    try:
+        if key_file == "-":
+            return Key(sys.stdin.readline(2 * KEY_CHARS_MAX).strip())
+        if warning := warning_of_secret(Path(key_file)):
+            tell(warning)
+        with Path(key_file).open(encoding="utf-8") as stream:
+            return Key(stream.read(2 * KEY_CHARS_MAX).strip())  # mounted files end in a newline
+    except (OSError, UnicodeDecodeError) as fault:
+        what = f"the write key cannot be read: {getattr(fault, 'strerror', 'it is no text')}"
+    raise UsageError(what, where=key_file, fix="check --write-key-file")
+
+
+def _key_of_keyring() -> Key | None:
     try:
         import keyring  # noqa: PLC0415  used where it is installed
     except ImportError:
         return None
-    value = keyring.get_password("backfill", "write-key")
-    return _key(value, "keyring") if value else None
+    try:
+        found = keyring.get_password("backfill", "write-key")
+    except keyring.errors.NoKeyringError:  # installed, on a machine that has none
+        return None
+    except keyring.errors.KeyringError as fault:
+        what = f"the keyring cannot be read: {type(fault).__name__}"
+        fix = f"unlock it, or set {KEY_VARIABLE}"
+        raise UsageError(what, where="keyring", fix=fix) from None
+    return Key(found.strip()) if found else None
 
 
-def _key(text: str, where: str) -> Key:
-    value = text.strip()  # keys from mounted files end in a newline
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
+def _checked(key: Key, where: str) -> Key:
+    if not re.fullmatch(f"[!-~]{{1,{KEY_CHARS_MAX}}}", key.reveal()):
         fix = "it is one line of letters and digits, from the workspace's settings"
         raise UsageError("this is no write key", where=where, fix=fix)
-    return Key(value)
+    return key
 
 
 def resolve(to: str | None, key: Key | None) -> str:
@@ -81,15 +116,16 @@ def find_target(to: str | None, key: Key | None) -> Target:
 
 def _url(to: str) -> str:
     fix = "write us, eu, sandbox or an address such as https://cdp.customer.io"
+    if "@" in to:  # and is not repeated
+        raise UsageError("an address with a password is refused", where="--to", fix=fix)
     try:
         parts = urlsplit(to)
-        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_whole = parts.scheme in {"http", "https"} and parts.port != 0
+        is_whole = is_whole and _HOST.fullmatch(parts.netloc) is not None
     except ValueError:  # brackets, or a port that is none
         parts, is_whole = urlsplit(""), False
     if not is_whole or re.search(r"\s", to) or parts.query or parts.fragment:
         raise UsageError(f"'{to}' is no destination", where="--to", fix=fix)
-    if parts.username or parts.password:
-        raise UsageError("an address with a password is refused", where="--to", fix=fix)
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         fix = "use https://; http:// is for this machine only"
         raise UsageError("http:// would send the key in the clear", where=f"--to {to}", fix=fix)
@@ -109,12 +145,12 @@ def _is_loopback(host: str) -> bool:
 def scrubber(key: Key) -> Callable[[str], str]:
     """Return a function that takes every form of the key out of a text."""
     value = key.reveal()
-    basic = base64.b64encode(f"{value}:".encode()).decode()
-    forms = {value, basic, basic.rstrip("="), quote(value, safe="")}
-
-    def scrub(text: str) -> str:
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, "***")
-        return text
-
-    return scrub
+    forms = {value, value.encode().hex()}
+    for text in (f"{value}:", value):
+        coded = base64.b64encode(text.encode()).decode()
+        forms |= {coded, coded.rstrip("="), coded.replace("+", "-").replace("/", "_").rstrip("=")}
+    for form in tuple(forms):
+        forms |= {quote(form, safe=""), html.escape(form), json.dumps(form)[1:-1]}
+    longest_first = sorted(forms, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)  # %2B is %2b too
+    return lambda text: pattern.sub("***", text)

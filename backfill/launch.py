@@ -6,21 +6,25 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill.batch import Limits
+from backfill.checkpoint import Store
 from backfill.deliver import Delivery
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errand import Settings as DeliverySettings
-from backfill.errors import ExitCode, InterruptedRun, UsageError
-from backfill.plan import Plan, make_plan
+from backfill.errors import ExitCode, UsageError
+from backfill.plan import Input, Plan, make_plan
+from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
+from backfill.retry import Letters, finished_state, input_of_letters, waiting
 from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
-from backfill.wire import Key, Target, Wire
+from backfill.wire import Key, Target, Wire, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,10 +58,12 @@ class Settings:
     key_file: str | None = None
     log_echo: str | None = None
     command: str = ""
+    tell: Callable[[str], None] = field(default=lambda _words: None)
+    """Told what a person should know at the start: a proxy on the way, a key that others read."""
 
 
-def plan_of(mapping: Mapping, settings: Settings) -> Plan:
-    """Plan one stream. Raises what `make_plan` raises."""
+def plan_of(mapping: Mapping, settings: Settings, given: Input | None = None) -> Plan:
+    """Plan one stream; given: what to read instead of its source. Raises what `make_plan` does."""
     document = mapping.document
     guards = document.guards
     if settings.recent_events is not None:
@@ -68,7 +74,9 @@ def plan_of(mapping: Mapping, settings: Settings) -> Plan:
     )
     now_ms = int(time.time() * 1000)
     sources = settings.sources
-    return make_plan(mapping, sources=sources, guards=guards, limits=limits, now_ms=now_ms)
+    return make_plan(
+        mapping, sources=sources, guards=guards, limits=limits, now_ms=now_ms, given=given
+    )
 
 
 def run_all(
@@ -86,31 +94,70 @@ def run_all(
         raise UsageError("--source goes with one mapping", where="--source", fix=fix)
     plans = [plan_of(mapping, settings) for mapping in mappings]
     if settings.dry_run:
+        heed = partial(stop.heed, settings.command)
         for plan in plans:
-            found = survey(plan.hashed({}), limit=settings.limit, watch=lambda: _heed(stop))
+            found = survey(plan.hashed({}, heed), limit=settings.limit, watch=heed)
             yield dry_report(plan, found)
         return
     with _target(settings) as (target, name):
+        proxy = _announce(target, settings)
         for plan in plans:
-            options = _options(plan, settings, name)
+            options = replace(_options(plan, settings, name), proxy=proxy)
             if watch is not None:
                 options = replace(options, watch=watch(plan))
             opened = _Opener(plan, settings, target)
+            secure(settings.state / plan.job.mapping.name)
             report = run_stream(plan, options, opened, stop)
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
                 return
 
 
-def _heed(stop: Stop) -> None:
-    if stop.event.is_set():
-        raise InterruptedRun(stop.exit_code, "stopped by a signal; nothing was sent")
+def retry_all(
+    mapping: Mapping,
+    settings: Settings,
+    stop: Stop,
+    watch: Callable[[Plan], Callable[[Counts], None]] | None = None,
+    *,
+    kind: str,
+) -> Iterator[tuple[Letters, Report]]:
+    """Send the dead letters of a finished stream again: its `rejects`, or what is `held`.
+
+    Yields nothing where none wait. Raises BackfillError where they cannot be sent.
+    """
+    main = Store(settings.state, mapping.name)
+    with _target(settings) as (target, name):
+        proxy = _announce(target, settings)
+        secure(main.folder)
+        main.lock()
+        try:
+            state = finished_state(main, name, mapping)
+            found, edited = waiting(main, state, kind)
+            for path in edited:
+                fix = "correct the rows that still fail where the last retry put them"
+                settings.tell(f"{path}: was edited after its rows were sent again\n  fix: {fix}")
+            for letters in found:
+                plan = plan_of(mapping, settings, input_of_letters(letters, state, mapping))
+                options = replace(_options(plan, settings, name), proxy=proxy)
+                if watch is not None:
+                    options = replace(options, watch=watch(plan))
+                opened = _Opener(plan, settings, target)
+                report = run_stream(plan, options, opened, stop, letters.store)
+                is_over = report.exit_code in {ExitCode.OK, ExitCode.REJECTS}
+                if is_over and not report.rows["delivered"]:
+                    letters.give_back()
+                    report.note = f"no row was delivered; correct {letters.path} and retry"
+                yield letters, report
+                if not is_over:
+                    return
+        finally:
+            main.unlock()
 
 
 @contextmanager
 def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
-    key = None if settings.to == SANDBOX else find_key(settings.key_file)
+    key = None if settings.to == SANDBOX else find_key(settings.key_file, settings.tell)
     if resolve(settings.to, key) != SANDBOX:
         target = find_target(settings.to, key)
         yield target, target.origin
@@ -120,6 +167,16 @@ def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     make_state(settings.state)
     with Sandbox(settings.state / SANDBOX_FILE) as sandbox:
         yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
+
+
+def _announce(target: Target, settings: Settings) -> str | None:
+    """Say what a run starts with and return its proxy. Raises UsageError: it cannot be used."""
+    proxy = proxy_of(target)
+    if proxy:
+        settings.tell(f"{target.origin}: through the proxy {proxy}")
+    if warning := warning_of_folder(settings.state):
+        settings.tell(warning)
+    return proxy
 
 
 def make_state(folder: Path) -> None:

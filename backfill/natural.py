@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from backfill import timestamp
 from backfill.cells import Cells, Frame, UnsupportedTypeError, texts_of
 from backfill.codes import Code
-from backfill.columns import integers, lengths, mask, nulled
+from backfill.columns import integers, lengths, mask, nulled, valid
 from backfill.jsontext import Fixed, Typed, array_of, map_of, object_of, plain, raw, text
 
 
@@ -91,10 +91,12 @@ def _nested(column: str, data: pa.Array, frame: Frame) -> Typed:
     if pa.types.is_struct(data.type):
         return _struct(column, data, frame)
     if pa.types.is_map(data.type):
-        parents = parents_of(data.cast(pa.list_(data.type.field(0))))
-        keys, items = data.keys, data.items
+        lists = data.cast(pa.list_(data.type.field(0)))
+        parents = parents_of(lists)
+        keys, items = lists.flatten().flatten()  # `data.keys` has those before a slice, too
         inner = frame.within(parents)
         names = texts_of(inner.canonical(keys, data.type.key_field, column))
+        _refuse_doubles(column, names, parents, frame)
         made = typed(column, inner.canonical(items, data.type.item_field, column), inner)
         return map_of(names, made, parents, len(data))
     if pa.types.is_list(data.type):
@@ -104,6 +106,24 @@ def _nested(column: str, data: pa.Array, frame: Frame) -> Typed:
         made = typed(column, inner.canonical(items, data.type.value_field, column), inner)
         return array_of(made, parents, len(data))
     raise UnsupportedTypeError(str(data.type))
+
+
+def _refuse_doubles(column: str, names: pa.StringArray, parents: np.ndarray, frame: Frame) -> None:
+    """Of a key that comes twice in a map, one value would be lost."""
+    encoded = names.dictionary_encode()
+    count = len(encoded.dictionary)
+    codes = encoded.indices.cast(pa.int64()).fill_null(count)  # null: it failed already
+    at = parents * (count + 1) + integers(codes)
+    _, first, counts = np.unique(at, return_index=True, return_counts=True)
+    twice = first[counts > 1]
+    if not len(twice):
+        return
+    bad = np.zeros(frame.count, bool)
+    bad[parents[twice]] = True
+    shown: list[str | None] = [None] * frame.count
+    for entry in twice.tolist():
+        shown[int(parents[entry])] = f"{names[entry]} twice"
+    frame.fail(column, Code.JSON_UNREADABLE, bad, pa.array(shown, pa.string()))
 
 
 def _struct(column: str, data: pa.StructArray, frame: Frame) -> Typed:
@@ -119,4 +139,5 @@ def _struct(column: str, data: pa.StructArray, frame: Frame) -> Typed:
 
 def parents_of(lists: pa.Array) -> np.ndarray:
     """Return the row of each item of a list column."""
-    return integers(pc.list_parent_indices(lists))
+    found = integers(pc.list_parent_indices(lists))
+    return found[valid(lists)[found]] if lists.null_count else found  # a null may keep its items

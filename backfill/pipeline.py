@@ -14,15 +14,16 @@ from backfill.cells import Fault, Frame, frame_of
 from backfill.codes import Code
 from backfill.columns import integers, valid
 from backfill.encode import Named, encode
+from backfill.errors import SourceError
 from backfill.message import Draft, draft, identifier, texts_of_value
-from backfill.source import Span, open_file
+from backfill.source import SourceFile, Span, check_unchanged
 from backfill.validate import Checked, table_of, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backfill.plan import Job, Shard
-    from backfill.source import Reader
+    from backfill.source import Reader, Span
     from backfill.watermark import Watermark
 
 
@@ -31,16 +32,32 @@ class Read:
     """A reader and what the rows of its file are called to a person."""
 
     reader: Reader
-    file: str
+    source: SourceFile
+    label: str = ""
+    """The file as dead letters name it."""
+
+    @property
+    def file(self) -> str:
+        """The path."""
+        return self.source.path
 
     def person_row(self, row: int) -> int:
         """Return the row as a spreadsheet counts."""
         return row + self.reader.first_row
 
+    def called(self, span: Span, offset: int) -> tuple[int, str]:
+        """Return the row of a span as a spreadsheet counts, and the file, as dead letters do."""
+        if (origin := span.origin) is not None:
+            return int(origin.rows[offset]) + origin.first_row, origin.label
+        return self.person_row(span.start + offset), self.label
+
 
 def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
-    """Yield the rows [start, stop) of a file."""
-    for span in read.reader.spans(start):
+    """Yield the rows [start, stop) of a file.
+
+    Raises ResumableError where the file changes meanwhile, before a row of the changed file.
+    """
+    for span in _unmixed(read, start):
         if stop is not None and span.stop > stop:
             if span.start < stop:
                 yield span.head(stop - span.start)
@@ -48,9 +65,20 @@ def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
         yield span
 
 
+def _unmixed(read: Read, start: int) -> Iterator[Span]:
+    try:
+        for span in read.reader.spans(start):
+            check_unchanged(read.source)
+            yield span
+    except SourceError:
+        check_unchanged(read.source)  # a file that was cut while it was read says so
+        raise
+    check_unchanged(read.source)
+
+
 def open_shard(job: Job, shard: Shard) -> Read:
     """Open the file of a shard."""
-    return Read(open_file(shard.file, job.mapping.document.source), shard.file.path)
+    return Read(job.open(shard.file), shard.file, shard.label)
 
 
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
@@ -72,8 +100,13 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         kept = pa.array(keep)
         drafts = [_filtered(one, kept) for one in drafts]
         keys = [key.filter(kept) for key in keys]
-    rows = np.flatnonzero(keep) + span.start
-    made = encode(drafts, keys, rows, Named(job.mapping.name, shard.file.sha256))
+    kept_rows = np.flatnonzero(keep)
+    rows, origin = kept_rows + span.start, span.origin
+    if origin is None:
+        made = encode(drafts, keys, rows, Named(job.mapping.name, shard.file.sha256))
+    else:  # a row that is sent again has the ids it would have had
+        named = Named(job.mapping.name, origin.sha256)
+        made = encode(drafts, keys, origin.rows[kept_rows], named)
     texts, rejects = made.texts, checked.rejects
     if made.too_long is not None:
         fits = np.ones(len(rows), bool)

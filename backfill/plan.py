@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from backfill.source import Span, find_files, hashed, open_file
 from backfill.validate import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from backfill.batch import Limits
     from backfill.mapping import Mapping
@@ -37,6 +38,8 @@ class Shard:
 
     index: int
     file: SourceFile
+    label: str = ""
+    """The file as dead letters name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Job:
     is_ordered: bool
     lanes: int
     limits: Limits
+    open: Callable[[SourceFile], Reader]
+    is_many: bool
+    """Whether the source has several files, so that dead letters say which."""
 
     @property
     def lane_member(self) -> tuple[int, str] | None:
@@ -65,16 +71,19 @@ class Plan:
     job: Job
     shards: tuple[Shard, ...]
 
-    def hashed(self, known: dict[tuple[str, int, int], str]) -> Plan:
+    def hashed(
+        self, known: dict[tuple[str, int, int], str], watch: Callable[[], None] = lambda: None
+    ) -> Plan:
         """Return the plan with the sha256 of every file.
 
         known: hashes by path, size and time of change; a file that matches is not read again.
+        watch: called now and then; what it raises ends the reading.
         """
         shards = []
         for shard in self.shards:
             file = shard.file
             digest = known.get((file.path, file.size_bytes, file.modified_ns))
-            found = replace(file, sha256=digest) if digest else hashed(file)
+            found = replace(file, sha256=digest) if digest else hashed(file, watch)
             shards.append(replace(shard, file=found))
         return replace(self, shards=tuple(shards))
 
@@ -84,18 +93,41 @@ class Plan:
         return replace(self, job=replace(self.job, rules=rules, lanes=lanes or self.job.lanes))
 
 
-def make_plan(
-    mapping: Mapping, *, sources: Sequence[str], guards: Guards, limits: Limits, now_ms: int
-) -> Plan:
-    """Find and open the files, and check that the mapping fits them. Reads headers only.
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The files of a stream and how they are opened."""
 
-    Raises UsageError, SourceError or MappingError with every fault of the mapping against them.
-    """
+    files: list[SourceFile]
+    open: Callable[[SourceFile], Reader]
+    is_many: bool
+
+
+def input_of(mapping: Mapping, sources: Sequence[str]) -> Input:
+    """Find the files of a mapping, or those that are given instead. Raises UsageError."""
     how = mapping.document.source
     base = Path() if sources else Path(mapping.path).parent
     files = find_files(list(sources) or how.path, base, how.format)
+    return Input(files, partial(open_file, how=how), len(files) > 1)
+
+
+def make_plan(
+    mapping: Mapping,
+    *,
+    sources: Sequence[str],
+    guards: Guards,
+    limits: Limits,
+    now_ms: int,
+    given: Input | None = None,
+) -> Plan:
+    """Find and open the files, and check that the mapping fits them. Reads headers only.
+
+    given: what to read instead of a source (dead letters). Raises UsageError, SourceError or
+    MappingError with every fault of the mapping against the files.
+    """
+    found = given or input_of(mapping, sources)
+    files = found.files
     for file in files:
-        check_fit(mapping, open_file(file, how), file.path)
+        check_fit(mapping, found.open(file), file.path)
     is_ordered = any(spec.TYPES[m.type].is_ordered for m in mapping.document.messages)
     job = Job(
         mapping=mapping,
@@ -103,8 +135,18 @@ def make_plan(
         is_ordered=is_ordered,
         lanes=_lanes(mapping, files) if is_ordered else 1,
         limits=limits,
+        open=found.open,
+        is_many=found.is_many,
     )
-    return Plan(job, tuple(Shard(at, file) for at, file in enumerate(files)))
+    labels = labels_of([file.path for file in files])
+    shards = zip(files, labels, strict=True)
+    return Plan(job, tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards)))
+
+
+def labels_of(paths: list[str]) -> list[str]:
+    """Return what dead letters call the files: their names, or their paths where names repeat."""
+    names = [Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else paths
 
 
 def _lane_members(mapping: Mapping) -> list[tuple[int, str]]:

@@ -8,25 +8,26 @@ Parquet, which cannot be appended to, is an Arrow stream until the run ends.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from backfill.defuse import defused
+from backfill.durable import sync_folder, write_whole
 from backfill.errors import MismatchError
-from backfill.source import LINE
+from backfill.source import LINE, WHICH, WHY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backfill.pipeline import Read
     from backfill.shard import Told
     from backfill.source import Span
-
-EXTRA: Final = ("_row", "_column", "_code", "_reason")
-FILE: Final = "_file"
-"""Added where a source has several files, since a row alone would not say where it stands."""
 
 
 class _Form(Protocol):
@@ -57,43 +58,63 @@ class RejectsFile:
                 where=self.path,
                 fix="put the file back as the run left it (a copy is for edits), or --restart",
             )
-        os.truncate(self.path, length)
+        self._cut(length)
+
+    def _cut(self, length: int) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(descriptor, length)
+        finally:
+            os.close(descriptor)
 
     def append(self, tolds: tuple[Told, ...], read: Read) -> None:
-        """Write the rows and make them durable."""
+        """Write the rows and make them durable. Raises OSError; then none of them stays."""
         if not tolds:
             return
-        is_new = not self.path.exists()
-        descriptor = os.open(
-            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
-        )
-        with open(descriptor, "ab") as stream:  # noqa: PTH123  a descriptor
-            if is_new:
-                stream.write(self._form.opening())
-            stream.writelines(self._form.lines(told, read) for told in tolds)
+        before = self.length
+        made = [] if before else [self._form.opening()]
+        made += [self._form.lines(told, read) for told in tolds]
+        try:
+            self._write(made, is_new=not before)
+        except OSError:
+            with suppress(OSError):  # a person reads the file now, a resume cuts it anyway
+                self._cut(before)
+            raise
+
+    def _write(self, made: list[bytes], *, is_new: bool) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with open(os.open(self.path, flags, 0o600), "ab") as stream:  # noqa: PTH123  a descriptor
+            stream.writelines(made)
             stream.flush()
             os.fsync(stream.fileno())
+        if is_new:  # or a power cut takes the name away, and with it what the state counts
+            sync_folder(self._folder)
 
     @property
     def length(self) -> int:
-        """Bytes, 0 where there is no file."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """Bytes, 0 where there is no file. Raises OSError."""
+        try:
+            return self.path.lstat().st_size
+        except FileNotFoundError:
+            return 0
 
     def finished(self) -> Path | None:
         """Return the file as a person gets it; an Arrow stream becomes Parquet. None: no rows."""
-        if not self.path.exists():
+        if not self.length:
             return None
         if self._form.suffix != ArrowForm.suffix:
             return self.path
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         final = self._folder / f"{self._name}.parquet"
-        part = final.with_suffix(".tmp")
         with pa.OSFile(str(self.path)) as stream:
-            table = pa.ipc.open_stream(stream).read_all()
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123
-            pq.write_table(table, out, write_page_checksum=True)
-        part.replace(final)
+            try:
+                table = pa.ipc.open_stream(stream).read_all()
+            except pa.ArrowInvalid as fault:  # torn, where a failed append could not be cut back
+                raise OSError(errno.EIO, f"{self.path.name} is torn: {fault}") from None
+        out = pa.BufferOutputStream()
+        pq.write_table(table, out, write_page_checksum=True)
+        write_whole(final, out.getvalue())
         return final
 
 
@@ -113,13 +134,13 @@ def _picked(told: Told, span: Span) -> tuple[list[int], list[dict[str, Any]]]:
     return [row["row"] - span.start for row in here], here
 
 
-def _extra(row: dict[str, Any], read: Read, *, many: bool) -> list[Any]:
-    found = [read.person_row(row["row"]), row["column"], row["code"], row["reason"]]
-    return [*found, Path(read.file).name] if many else found
+def _why(row: dict[str, Any], called: tuple[int, str], *, many: bool) -> list[Any]:
+    found = [called[0], row["column"], row["code"], row["reason"]]
+    return [*found, called[1]] if many else found
 
 
 class CsvForm:
-    """The source's own columns as they were, then why."""
+    """The source's own columns as they were, but for formulas (`defuse`), then why."""
 
     suffix = "csv"
 
@@ -129,7 +150,7 @@ class CsvForm:
 
     def opening(self) -> bytes:
         """Return the header."""
-        return _csv([[*self._columns, *EXTRA, *([FILE] if self._many else [])]])
+        return _csv([[*self._columns, *WHY, *([WHICH] if self._many else [])]])
 
     def lines(self, told: Told, read: Read) -> bytes:
         """Return the rows; bytes that are no UTF-8 stay the bytes they were."""
@@ -143,14 +164,23 @@ class CsvForm:
                 broken = span.broken.get(offset)
                 raw = broken.cells if broken else [column[at].as_py() or b"" for column in cells]
                 texts = [cell.decode(errors="surrogateescape") for cell in raw]
-                made.append([*texts, *_extra(row, read, many=self._many)])
+                made.append([*texts, *_why(row, read.called(span, offset), many=self._many)])
         return _csv(made)
 
 
 def _csv(rows: list[list[Any]]) -> bytes:
-    stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue().encode(errors="surrogateescape")
+    """Write rows for a spreadsheet; names of columns and reasons repeat what the source says."""
+    lines = _Lines()
+    # "\r\n" so that a cell with either of them is quoted: the writer quotes only its own line ends
+    writer = csv.writer(lines, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([defused(cell) if isinstance(cell, str) else cell for cell in row])
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 class JsonlForm:
@@ -168,13 +198,14 @@ class JsonlForm:
     def lines(self, told: Told, read: Read) -> bytes:
         """Return the lines; one that is no object goes as a text under `_line`."""
         made = io.BytesIO()
-        names = [*EXTRA, *([FILE] if self._many else [])]
+        names = [*WHY, *([WHICH] if self._many else [])]
         for span in told.spans:
             offsets, rows = _picked(told, span)
             column = span.batch.column(span.batch.schema.get_field_index(LINE))
             for offset, row in zip(offsets, rows, strict=True):
                 line = column[offset].as_py().strip()
-                why = dict(zip(names, _extra(row, read, many=self._many), strict=True))
+                called = read.called(span, offset)
+                why = dict(zip(names, _why(row, called, many=self._many), strict=True))
                 tail = json.dumps(why, ensure_ascii=False)[1:].encode()
                 if offset in span.broken:
                     text = json.dumps(line.decode(errors="replace"), ensure_ascii=False).encode()
@@ -193,7 +224,7 @@ class ArrowForm:
     def __init__(self, schema: pa.Schema, *, many: bool) -> None:
         self._many = many
         fields = [pa.field(f.name, _undictionaried(f.type)) for f in schema]
-        texts = [*EXTRA[1:], *([FILE] if many else [])]
+        texts = [*WHY[1:], *([WHICH] if many else [])]
         why = [pa.field("_row", pa.int64()), *(pa.field(name, pa.string()) for name in texts)]
         self._schema = pa.schema([*fields, *why])
 
@@ -209,8 +240,11 @@ class ArrowForm:
             if not rows:
                 continue
             cells = span.batch.take(pa.array(offsets, pa.int32())).columns
-            width = len(EXTRA) + self._many
-            extra = [_extra(row, read, many=self._many) for row in rows]
+            width = len(WHY) + self._many
+            extra = [
+                _why(row, read.called(span, offset), many=self._many)
+                for offset, row in zip(offsets, rows, strict=True)
+            ]
             why = [[values[at] for values in extra] for at in range(width)]
             arrays = [
                 column.cast(field.type)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backfill import spec
+from backfill.defuse import restored
+from backfill.durable import write_whole
 from backfill.errors import BooksError
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from backfill.checkpoint import State
     from backfill.shard import Counts
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+"""Of the dead letters as a person gets them."""
 
 ROWS = ("delivered", "filtered", "held", "rejected", "unchanged", "pending")
 
@@ -87,9 +91,8 @@ class Report:
             return pd.read_parquet(path)
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-        return pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding_errors="replace"
-        ).astype({"_row": int})
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
+        return frame.map(restored).rename(columns=restored).astype({"_row": int})
 
     def check(self, *, is_finished: bool) -> None:
         """Raise BooksError where the rows the reader counted are not those that were settled.
@@ -192,7 +195,7 @@ def report_of(state: State, folder: Path, destination: str, exit_code: int) -> R
     counts = state.counts
     runs = folder / "runs" / state.run_id
     found: dict[str, Any] = {
-        name: next((str(p) for p in sorted(runs.glob(f"{name}.*")) if p.suffix != ".arrows"), None)
+        name: next((str(p) for p in sorted(runs.glob(f"{name}.*")) if p.suffix in SUFFIXES), None)
         for name in ("rejects", "held")
     }
     return Report(
@@ -219,11 +222,9 @@ def report_of(state: State, folder: Path, destination: str, exit_code: int) -> R
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write `report.json`, for its owner alone."""
+    """Write `report.json`, for its owner alone; whole, or the one before it stays."""
     text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
-        stream.write(text + "\n")
+    write_whole(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def now_text() -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from backfill.checkpoint import FileState, State, Store
+from backfill.checkpoint import FileState, State, Store, unwritable
+from backfill.durable import make_folder
 from backfill.engine import local
 from backfill.errors import (
     BackfillError,
@@ -16,13 +18,12 @@ from backfill.errors import (
     InterruptedRun,
     RejectsError,
     ResumableError,
-    UsageError,
 )
 from backfill.log import Log
 from backfill.pipeline import open_shard
 from backfill.rejects import RejectsFile, form_of
 from backfill.report import Report, now_text, report_of, write_report
-from backfill.resume import fitting, is_at_limit
+from backfill.resume import fitting, identity_of, is_at_limit
 from backfill.shard import Run
 from backfill.watermark import Watermark
 
@@ -45,6 +46,15 @@ class Stop:
     event: threading.Event = field(default_factory=threading.Event)
     exit_code: ExitCode = ExitCode.SIGINT
 
+    def heed(self, command: str) -> None:
+        """Raise InterruptedRun where a run is to end that has sent nothing yet.
+
+        command: what resumes it.
+        """
+        if self.event.is_set():
+            what, fix = "stopped by a signal before anything was sent", f"go on with: {command}"
+            raise InterruptedRun(self.exit_code, what, fix=fix)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -60,6 +70,8 @@ class Options:
     max_rejects: str | None = None
     connections: int = 8
     log_echo: str | None = None
+    proxy: str | None = None
+    """What stands between this machine and the destination, without its password."""
     watch: Callable[[Counts], None] = field(default=lambda _counts: None)
     """Told the counts so far after each step."""
 
@@ -81,14 +93,18 @@ class _Books:
 
 
 def run_stream(
-    plan: Plan, options: Options, open_delivery: Callable[[Log], Delivery], stop: Stop
+    plan: Plan,
+    options: Options,
+    open_delivery: Callable[[Log], Delivery],
+    stop: Stop,
+    store: Store | None = None,
 ) -> Report:
     """Run one stream to its end, or to what stops it; the report says which.
 
-    Raises the BackfillError that kept it from starting. What stops it later is in the report:
-    `exit_code`, `error`.
+    store: where its state is, if that is not the stream's own folder. Raises the BackfillError
+    that kept it from starting. What stops it later is in the report: `exit_code`, `error`.
     """
-    store = Store(options.state, plan.job.mapping.name)
+    store = store or Store(options.state, plan.job.mapping.name)
     store.lock()
     try:
         if options.restart:
@@ -97,7 +113,7 @@ def run_stream(
         known = (
             {(f.path, f.size_bytes, f.modified_ns): f.sha256 for f in state.files} if state else {}
         )
-        plan = plan.hashed(known)
+        plan = plan.hashed(known, lambda: stop.heed(options.command))
         state = fitting(state, plan, options.destination, store.path)
         if state is not None and (state.is_finished or is_at_limit(state, options.limit)):
             return _nothing_new(state, store, plan, options)
@@ -127,13 +143,12 @@ def _run(
 ) -> Report:
     try:
         books = _opened(plan, options, store, state)
-        log = Log(books.folder / "log.jsonl", echo=options.log_echo)
     except OSError as fault:
-        what = f"the state folder cannot be written: {fault.strerror}"
-        fix = "choose another with --state, or correct its permissions"
-        raise UsageError(what, where=store.folder, fix=fix) from None
+        raise unwritable(store.folder, fault) from None
+    log = Log(books.folder / "log.jsonl", echo=options.log_echo)
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
-    log.note("start", {**started, "destination": options.destination})
+    way = {"proxy": options.proxy} if options.proxy else {}
+    log.note("start", {**started, "destination": options.destination, **way})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:
@@ -155,10 +170,9 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
         state = _begun(plan, options)
     plan = plan.judged_at(state.now_ms, state.lane_count)
     folder = store.folder / "runs" / state.run_id
-    folder.parent.mkdir(mode=0o700, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder)
     read = open_shard(plan.job, plan.shards[0])
-    form = form_of(plan.shards[0].file.format, read, many=len(plan.shards) > 1)
+    form = form_of(plan.shards[0].file.format, read, many=plan.job.is_many)
     files = [RejectsFile(folder, name, form) for name in ("rejects", "held")]
     for name, file in zip(("rejects", "held"), files, strict=True):
         file.cut_back(state.lengths.get(name, 0))
@@ -169,6 +183,7 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
             books.marks[shard.index] = (
                 Watermark.load(file_state.lanes) if file_state.lanes else Watermark(plan.job.lanes)
             )
+    state.identity = identity_of(plan.job.mapping)
     store.save(state)
     return books
 
@@ -211,8 +226,6 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
             file_state.is_finished, file_state.lanes = True, []
             _save(books)
     _judge_rejects(books, settled_min=0)
-    books.state.is_finished = all(f.is_finished for f in books.state.files)
-    _save(books)
 
 
 def _row_stop(books: _Books, index: int) -> int | None:
@@ -224,14 +237,16 @@ def _row_stop(books: _Books, index: int) -> int | None:
 
 def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
     """Make a step durable: first the dead letters, then the state that counts them."""
-    try:
-        books.rejects.append(progress.rejects, progress.read)
-        books.held.append(progress.held, progress.read)
-    except OSError as fault:
-        raise _cannot_save(books, fault) from None
+    lengths = {}
+    for file, told in ((books.rejects, progress.rejects), (books.held, progress.held)):
+        try:
+            file.append(told, progress.read)
+            lengths[file.path.stem] = file.length
+        except OSError as fault:
+            raise _cannot_save(books, file.path, fault) from None
     state = books.state
     state.counts.add(progress.counts)
-    state.lengths = {"rejects": books.rejects.length, "held": books.held.length}
+    state.lengths = lengths
     file_state = state.files[progress.shard]
     file_state.rows = max(file_state.rows, progress.position)
     file_state.lanes = mark.dump()
@@ -243,14 +258,15 @@ def _save(books: _Books) -> None:
     try:
         books.store.save(books.state)
     except OSError as fault:
-        raise _cannot_save(books, fault) from None
+        raise _cannot_save(books, books.store.path, fault) from None
 
 
-def _cannot_save(books: _Books, fault: OSError) -> ResumableError:
+def _cannot_save(books: _Books, where: Path, fault: OSError) -> ResumableError:
+    command = books.options.command or "the same command"
     return ResumableError(
-        f"the state cannot be saved: {fault.strerror}",
-        where=books.store.folder,
-        fix="make room (or mend the disk) and run the same command again; it goes on",
+        f"the state cannot be saved: {fault.strerror or fault}",
+        where=where,
+        fix=f"make room (or mend the disk) and go on with: {command}",
     )
 
 
@@ -287,21 +303,30 @@ def _judge_rejects(books: _Books, *, settled_min: int) -> None:
 
 
 def _closed(books: _Books, error: BackfillError | None) -> Report:
-    """Write the report of a run that ended, for whatever reason."""
-    counts = books.state.counts
+    """Write the report of a run that ended, for whatever reason.
+
+    A run is finished once that is written: until then the same command writes it again.
+    """
+    path, counts = books.folder / "report.json", books.state.counts
+    is_done = error is None and all(f.is_finished for f in books.state.files)
     exit_code = ExitCode.REJECTS if counts.rejected or counts.held else ExitCode.OK
     report = report_of(books.state, books.store.folder, books.options.destination, exit_code)
     report.resumed_from = books.resumed_from
     _tell(report, error, books.options)
     try:
-        report.check(is_finished=books.state.is_finished)
+        report.check(is_finished=is_done)
         report.rejects_path = _text(books.rejects.finished())
         report.held_path = _text(books.held.finished())
-        write_report(books.folder / "report.json", report)
+        write_report(path, report)
+        if is_done:
+            books.state.is_finished = True
+            _save(books)
     except BackfillError as fault:
         _tell(report, fault, books.options)
+        with suppress(OSError):  # the one written, if any, tells of another end
+            write_report(path, report)
     except OSError as fault:
-        _tell(report, error or _cannot_save(books, fault), books.options)
+        _tell(report, error or _cannot_save(books, path, fault), books.options)
     return report
 
 

@@ -212,10 +212,14 @@ class _Flow:
 
     def _make(self, job: Job, shard: Shard, row_stop: int | None) -> Iterator[Batch]:
         batcher = Batcher(self.mark.starts, job.limits, len(job.mapping.document.messages))
-        for span in spans(self.read, self.mark.low, row_stop):
-            given = encodings(job, shard, span, self.mark)
-            self.position = span.stop
-            yield from batcher.add(given)
+        try:
+            for span in spans(self.read, self.mark.low, row_stop):
+                given = encodings(job, shard, span, self.mark)
+                self.position = span.stop
+                yield from batcher.add(given)
+        except BackfillError:
+            yield from batcher.flush()  # what was read before the fault is sent
+            raise
         yield from batcher.flush()
 
 

@@ -7,11 +7,11 @@ timeouts that never fire while bytes drip.
 
 from __future__ import annotations
 
+import base64
 import re
-import socket
 import ssl
-import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from backfill import spec
+from backfill.deadline import Alarm, Noted
+from backfill.errors import UsageError
 from backfill.whole import Whole, is_open_ended, missing
 
 if TYPE_CHECKING:
@@ -74,13 +76,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer."""
+    """A complete answer; its words do not show themselves, they may repeat the key."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     is_cut: bool = False
     """Whether it was longer than ANSWER_BYTES_MAX."""
+
+
+_TUNNEL: Final = "Tunnel connection failed: "
+"""How http.client begins what a proxy answered, then the status."""
+
+_PROXY_REFUSALS: Final = {
+    f"{_TUNNEL}403": "the proxy does not let it through (403)",
+    f"{_TUNNEL}407": "the proxy refuses its user and password (407)",
+}
 
 
 class WireError(Exception):
@@ -91,36 +102,21 @@ class TrustError(Exception):
     """The far side is not who it should be; asking again would not help."""
 
 
-class _Bearer(AuthBase):
-    def __init__(self, key: Key) -> None:
-        self._key = key
+class _Secret(str):
+    """A text that goes over the wire as it is, but shows itself in no repr: not in a traceback."""
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        return request
+    __slots__ = ()
 
-
-class _Noted:
-    """Remembers the socket of the connection in use, so that the deadline can shut it."""
-
-    sock: socket.socket | None
-    held = threading.local()
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # mixed into urllib3's connections
-        _Noted.held.sock = self.sock
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        _Noted.held.sock = self.sock
-        super().request(*args, **kwargs)  # type: ignore[misc]
+    def __repr__(self) -> str:
+        return "***"
 
 
-class _PlainConnection(Whole, _Noted, HTTPConnection):
-    pass
+class _PlainConnection(Whole, Noted, HTTPConnection):
+    debuglevel = 0  # whatever the host program sets in http.client: it would print the key
 
 
-class _TlsConnection(Whole, _Noted, HTTPSConnection):
-    pass
+class _TlsConnection(Whole, Noted, HTTPSConnection):
+    debuglevel = 0
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -143,27 +139,17 @@ class Wire:
     def __init__(self, target: Target, *, deadline_s: float = DEADLINE_S) -> None:
         self._url = f"{target.url}/batch"
         self._deadline_s = deadline_s
+        self._how = _surroundings(self._url)
         session = requests.Session()
-        # proxies and CA files are looked up once, and netrc never: it would replace our key
-        found = session.merge_environment_settings(self._url, {}, True, None, None)
-        self._how: dict[str, Any] = {name: found[name] for name in ("proxies", "verify", "cert")}
-        session.trust_env = False
-        key = target.key
-        request = session.prepare_request(
-            requests.Request(
-                "POST",
-                self._url,
-                headers={
-                    "Content-Type": "application/json",
-                    "User-Agent": f"backfill/{spec.VERSION}",
-                    "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
-                    "Accept-Encoding": "identity",
-                },
-                auth=_Bearer(key) if target.is_bearer else HTTPBasicAuth(key.reveal(), ""),
-            )
-        )
-        self._request = request
-        self._headers = dict(request.headers)
+        session.trust_env = False  # netrc would replace our key
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"backfill/{spec.VERSION}",
+            "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
+            "Accept-Encoding": "identity",
+        }
+        self._request = session.prepare_request(requests.Request("POST", self._url, headers))
+        self._headers = {**self._request.headers, "Authorization": _authorization(target)}
         self._headers.pop("Content-Length", None)
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._pool: HTTPConnectionPool | None = None
@@ -173,7 +159,7 @@ class Wire:
         verify = self._how["verify"]
         if self._pool is None and isinstance(verify, str) and not Path(verify).exists():
             raise TrustError(f"there is no file of certificates at {verify} (REQUESTS_CA_BUNDLE)")
-        alarm = _Alarm(time.monotonic() + self._deadline_s)
+        alarm = Alarm(time.monotonic() + self._deadline_s)
         try:
             answer = self._exchange(body, alarm)
         except WireError as fault:
@@ -186,9 +172,12 @@ class Wire:
             ValueError,
         ) as fault:
             self.close()
-            if alarm.has_rung or _is_timeout(fault):
-                raise WireError(self._late) from None
-            raise (TrustError if _is_distrust(fault) else WireError)(_told(fault)) from None
+            is_late = alarm.has_rung or _is_timeout(fault)
+            told = self._late if is_late else _told(fault)
+            if told in _PROXY_REFUSALS:
+                raise TrustError(_PROXY_REFUSALS[told]) from None
+            is_distrust = _is_distrust(fault) and not is_late
+            raise (TrustError if is_distrust else WireError)(told) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)
@@ -200,28 +189,32 @@ class Wire:
     def _late(self) -> str:
         return f"no complete answer within {self._deadline_s:g} s"
 
-    def _exchange(self, body: bytes, alarm: _Alarm) -> Answer:
+    def _exchange(self, body: bytes, alarm: Alarm) -> Answer:
         # requests chose the pool (proxy, certificates) and the headers; what it does around each
         # request after that costs as much as all the rest. A redirect is an answer like any other.
         if self._pool is None:
             self._pool = self._open()
-        with alarm:
-            response = self._pool.urlopen(
-                "POST",
-                self._path,
-                body,
-                self._headers,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._deadline_s,
-                preload_content=False,
-                decode_content=False,
-            )
-            try:
-                return _read(response)
-            finally:
-                response.close()
+        try:
+            with alarm:
+                response = self._pool.urlopen(
+                    "POST",
+                    self._path,
+                    body,
+                    self._headers,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    timeout=self._deadline_s,
+                    preload_content=False,
+                    decode_content=False,
+                )
+                try:
+                    return _read(response)
+                finally:
+                    response.close()
+        except BaseException as fault:
+            _forget_locals(fault)
+            raise
 
     def _open(self) -> HTTPConnectionPool:
         """Choose the pool as requests does: of the proxy or the host, with its certificates."""
@@ -240,6 +233,54 @@ class Wire:
         """Close the connection."""
         self._pool = None
         self._adapter.close()
+
+
+def proxy_of(target: Target) -> str | None:
+    """Return the proxy that requests to a target go through, None for none.
+
+    As a person may read it: without user and password. Raises UsageError where it cannot be used.
+    """
+    url = f"{target.url}/batch"
+    found = select_proxy(url, _surroundings(url)["proxies"])
+    if not found:
+        return None
+    try:
+        parts = urlsplit(found if "://" in found else f"http://{found}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port or brackets that are none
+        parts, host, port = urlsplit(""), None, None
+    if not host or parts.scheme not in {"http", "https"}:
+        fix = "write it as http://HOST:PORT, or name the destination in NO_PROXY"
+        what = "the proxy of the environment cannot be used"
+        raise UsageError(what, where="HTTPS_PROXY or ALL_PROXY", fix=fix)
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _surroundings(url: str) -> dict[str, Any]:
+    """Return proxies and certificates as the environment has them, by requests' own rules."""
+    found = requests.Session().merge_environment_settings(url, {}, True, None, None)
+    how: dict[str, Any] = {name: found[name] for name in ("proxies", "verify", "cert")}
+    # http:// is for this machine only: through a proxy the key would leave it in the clear
+    if url.startswith("http://"):
+        how["proxies"] = {}
+    return how
+
+
+def _authorization(target: Target) -> str:
+    if target.is_bearer:
+        return _Secret(f"Bearer {target.key.reveal()}")
+    return _Secret("Basic " + base64.b64encode(f"{target.key.reveal()}:".encode()).decode())
+
+
+def _forget_locals(fault: BaseException | None) -> None:
+    """Empty the frames below: http.client's hold the request as it is sent, key and all.
+
+    What collects tracebacks with their locals would keep them. Files and lines stay.
+    """
+    while fault is not None:
+        traceback.clear_frames(fault.__traceback__)
+        fault = fault.__cause__ or fault.__context__
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:
@@ -278,68 +319,14 @@ def _root(fault: BaseException) -> BaseException:
 
 
 def _told(fault: BaseException) -> str:
-    """Return the innermost words of a chain of errors; they hold host and errno, never the body."""
+    """Return the innermost words of a chain of errors, where they are the system's: host and errno.
+
+    Others quote what the far side said, and that may repeat the key: their kind must do.
+    """
     fault = _root(fault)
-    text = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-    return (text or type(fault).__name__)[:200]
-
-
-class _Alarm:
-    """Shuts the socket of a request that passes its deadline; a drip of bytes resets timeouts."""
-
-    def __init__(self, until_s: float) -> None:
-        self._until_s = until_s
-        self.has_rung = False
-        _Noted.held.sock = None
-
-    def __enter__(self) -> None:
-        self._held = _Noted.held.__dict__
-        _WATCH.add(self)
-
-    def __exit__(self, *_: object) -> None:
-        _WATCH.remove(self)
-
-    def ring(self, now_s: float) -> None:
-        """Shut the socket if it is time."""
-        if now_s < self._until_s or self.has_rung:
-            return
-        self.has_rung = True
-        sock = self._held.get("sock")
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # it is closed already
-
-
-class _Watch:
-    """One thread that looks at all open requests a few times a second."""
-
-    TICK_S: Final = 0.2
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._alarms: set[_Alarm] = set()
-        self._thread: threading.Thread | None = None
-
-    def add(self, alarm: _Alarm) -> None:
-        with self._lock:
-            self._alarms.add(alarm)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="deadlines", daemon=True)
-                self._thread.start()
-
-    def remove(self, alarm: _Alarm) -> None:
-        with self._lock:
-            self._alarms.discard(alarm)
-
-    def _look(self) -> None:
-        while True:
-            time.sleep(self.TICK_S)
-            with self._lock:
-                alarms = list(self._alarms)
-            for alarm in alarms:
-                alarm.ring(time.monotonic())
-
-
-_WATCH: Final = _Watch()
+    if not isinstance(fault, OSError):
+        return f"the answer cannot be read ({type(fault).__name__})"
+    text = fault.strerror or str(fault) or type(fault).__name__
+    if text.startswith(_TUNNEL):  # then the proxy's words: it knows its own password
+        text = text[: len(_TUNNEL) + 3]
+    return text[:200]

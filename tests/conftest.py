@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,48 @@ messages:
     timestamp: at
     properties: {total: {column: total, type: number}, note: note}
 """
+
+
+SEED = pytest.StashKey[int]()
+
+
+class Killed(NamedTuple):
+    """What a round of kills came to."""
+
+    kills: int
+    rows_lost: int
+    batches_resent_max: int
+    """After one kill."""
+    batches_allowed: int
+
+
+KILLED = pytest.StashKey[list[Killed]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--kills 500` for a night."""
+    words = "how often tests/test_crash.py kills a run (default: %(default)s)"
+    parser.addoption("--kills", type=int, default=40, help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of the kills: that of the environment, to play a failure again, or any."""
+    config.stash[SEED] = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
+    config.stash[KILLED] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what the kills came to, so that a person can quote it."""
+    rounds = config.stash[KILLED]
+    if not rounds:
+        return
+    lost = sum(one.rows_lost for one in rounds)
+    worst = max(one.batches_resent_max for one in rounds)
+    terminalreporter.write_line(
+        f"{sum(one.kills for one in rounds)} kills (CRASH_SEED={config.stash[SEED]}): rows lost"
+        f" {lost}, batches sent twice after one kill at most {worst}"
+        f" of {rounds[0].batches_allowed} allowed"
+    )
 
 
 class Done(NamedTuple):

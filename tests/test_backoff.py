@@ -20,6 +20,11 @@ def test_a_pause_is_a_share_of_a_doubling_time_with_a_cap(attempt: int, share: f
     assert pause_s(attempt, lambda: share) == pytest.approx(ceiling_s * share)
 
 
+def test_the_figures_are_those_that_are_promised() -> None:
+    assert (BASE_S, CAP_S, RETRY_AFTER_S_MAX) == (0.5, 60.0, 300.0)
+    assert pause_s(1, lambda: 0.999) < 1.0
+
+
 def test_at_the_cap_senders_still_wake_apart() -> None:
     waits = {pause_s(50, lambda share=share: share) for share in (0.1, 0.5, 0.9)}  # type: ignore[misc]
     assert waits == {6.0, 30.0, 54.0}
@@ -35,6 +40,7 @@ def test_at_the_cap_senders_still_wake_apart() -> None:
         ("Sat, 21 Nov 2026 12:02:00 GMT", 120.0),
         ("Saturday, 21-Nov-26 12:02:00 GMT", 120.0),
         ("Sat, 21 Nov 2026 13:02:00 +0100", 120.0),
+        ("Sat, 21 Nov 2026 12:02:00 -0000", 120.0),
         ("Sat, 21 Nov 2026 11:00:00 GMT", 0.0),
         (
             "Fri, 31 Dec 9999 23:59:59 GMT",

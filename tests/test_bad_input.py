@@ -173,8 +173,8 @@ def test_a_quote_that_is_never_closed_stops_and_names_the_file(
     done = cli("run", "orders.yaml", "--to", ledger.url)
     assert done.code == 2
     assert done.err.startswith(
-        "orders.csv: cannot be read as CSV: a row is longer than 1048576 bytes, or a quote is never"
-        " closed\n  fix: "
+        "orders.csv: cannot be read as CSV, from row 7 on: a quote is never closed\n"
+        "  fix: close the quote that row 7 opens\n"
     )
     assert "Traceback" not in done.err
 
@@ -187,7 +187,7 @@ def test_a_packed_file_that_is_cut_keeps_what_was_sent_and_goes_on_later(
     (tmp_path / "orders.csv.gz").write_bytes(whole[: len(whole) // 2])
     done = cli("run", "orders.yaml", "--to", ledger.url, "--json", "--rate", "unlimited")
     assert done.code not in {0, 3}
-    assert done.report["error"]["what"].startswith("cannot be read as CSV: ")
+    assert done.report["error"]["what"].startswith("cannot be read as CSV, from row ")
     assert done.report["rows"]["delivered"] == len(ledger.kept)
     assert "Traceback" not in done.err
 
@@ -231,7 +231,7 @@ def test_a_parquet_page_with_a_flipped_bit_is_not_sent(
     path.write_bytes(data)
     done = cli("run", "orders.yaml", "--to", ledger.url)
     assert done.code == 2
-    assert "cannot be read as Parquet: " in done.err
+    assert "cannot be read as Parquet, from row 1 on: " in done.err
     assert ledger.arrivals == []
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,7 +122,7 @@ def test_the_format_of_another_version_is_refused_by_its_number() -> None:
     with pytest.raises(MismatchError, match="has format 2, this version reads 1") as caught:
         State.load(signed({**members, "format": 2}), Path("x"))
     assert caught.value.fix == "use the version of backfill that wrote it"
-    for name in members.keys() - {"lengths", "is_finished", "saved_at"}:
+    for name in members.keys() - {"lengths", "is_finished", "saved_at", "identity"}:
         with pytest.raises(MismatchError):
             State.load(signed({k: v for k, v in members.items() if k != name}), Path("x"))
     with pytest.raises(MismatchError):
@@ -439,8 +440,14 @@ def test_a_second_run_ends_at_once_and_a_killed_one_holds_no_lock(
             time.sleep(0.01)
         second = cli(*command, "--json")
         assert second.code == 11
-        assert second.report["error"] == {
-            "what": "another run holds this stream",
+        error = second.report["error"]
+        what = error.pop("what")
+        assert re.fullmatch(
+            rf"another run holds this stream: process {first.pid} on {re.escape(gethostname())},"
+            r" since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+            what,
+        )
+        assert error == {
             "where": ".backfill/orders",
             "fix": "wait for it to end; it releases the lock by itself, even when it is killed",
         }

@@ -440,6 +440,14 @@ def test_what_hung_before_the_last_success_is_no_part_of_an_outage() -> None:
     assert line.failed(None, attempt=1, begun_s=0.0, reason="hung") < 1
 
 
+def test_a_wait_that_ends_with_the_patience_is_still_waited() -> None:
+    asks = Answer(503, {"Retry-After": "80"}, b"")
+    assert isinstance(deliver(batches(1), in_turn(asks, GOOD), max_outage_s=80.0).only, Settled)
+    assert isinstance(
+        deliver(batches(1), in_turn(asks, GOOD), max_outage_s=79.0).error, ResumableError
+    )
+
+
 def test_any_success_begins_the_patience_anew() -> None:
     faults = [Answer(503, {"Retry-After": "80"}, b""), GOOD]
     done = deliver(batches(1, 1, 1, 1), in_turn(*faults * 4), max_outage_s=100.0)
@@ -547,6 +555,30 @@ def test_a_stop_wakes_a_sender_that_waits() -> None:
             found += delivery.outcomes(1.0)
             assert time.monotonic() - begun_s < 2
     assert [type(outcome) for outcome in found] == [Unsent, Unsent]
+    assert len(fake.bodies) == 1
+
+
+def test_an_answer_that_comes_while_the_run_is_draining_counts() -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(_body: bytes) -> Answer:
+        asked.set()
+        assert may_answer.wait(10)
+        return GOOD
+
+    fake = Fake(answer, time.monotonic)
+    how = Settings(1, 900.0, ORIGIN)
+    with closing(Delivery(lambda: fake, TokenBucket(None), how)) as delivery:
+        for batch in batches(1, 1):
+            delivery.submit(batch, is_ordered=False)
+        assert asked.wait(10)
+        delivery.stop()
+        may_answer.set()
+        found: list[Outcome] = []
+        until_s = time.monotonic() + 10
+        while len(found) < 2 and time.monotonic() < until_s:
+            found += delivery.outcomes(0.1)
+    assert [type(outcome) for outcome in found] == [Settled, Unsent]
     assert len(fake.bodies) == 1
 
 

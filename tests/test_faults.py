@@ -367,7 +367,7 @@ def test_a_destination_that_is_not_there_is_waited_for_and_then_given_up(
     with socket.create_server((HOST, 0)) as taken:
         url = url.replace("PORT", str(taken.getsockname()[1]))
     mapping = write("track", 30)
-    done = door(mapping, to=url, max_outage_s=0.4)
+    done = door(mapping, to=url, max_outage_s=0.8)
     assert (done["exit_code"], done["error"]["where"]) == (4, url)
     assert done["error"]["what"].startswith("nothing was delivered for ")
     log = next((mapping.parent / "state").rglob("log.jsonl")).read_text()
@@ -518,14 +518,14 @@ def test_a_far_side_that_hangs_up_amid_the_handshake_is_an_outage_that_passes(
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_proxy_in_trouble_is_waited_for(
     write: Callable[..., Path], door: Door, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     mapping = write("track", 30)
     with Raw(always(Fault("proxy", answer(status), reads="some"))) as raw:
         monkeypatch.setenv("HTTPS_PROXY", raw.url)
-        done = door(mapping, to="https://cdp.example", max_outage_s=0.3, connections=1)
+        done = door(mapping, to="https://cdp.example", max_outage_s=0.8, connections=1)
     assert done["exit_code"] == 4
     assert f"Tunnel connection failed: {status}" in done["error"]["what"]
     assert raw.connections > 1

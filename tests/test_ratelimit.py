@@ -154,6 +154,7 @@ def test_however_often_it_is_halved_the_rate_never_reaches_nothing() -> None:
     rate = bucket.rate_at(1.0)
     assert rate is not None
     assert rate >= 64 * SHARE_MIN
+    assert SHARE_MIN == 1 / 64
     assert bucket.rate_at(30.0) == 64
 
 
@@ -165,6 +166,14 @@ def test_an_unlimited_run_that_meets_a_429_halves_what_it_was_doing() -> None:
     assert bucket.rate_at(2.0) == 10
     assert bucket.rate_at(7.0) == 15
     assert bucket.rate_at(12.0) is None
+
+
+def test_two_begins_tell_an_unlimited_run_how_fast_it_was() -> None:
+    bucket = TokenBucket(None)
+    for at_s in (0.0, 0.5):
+        assert bucket.wait_s(at_s) == 0.0
+    bucket.slow_down(0.5, 1.0)
+    assert bucket.rate_at(1.0) == 1.0  # half of two in a second
 
 
 def test_an_unlimited_run_that_meets_a_429_at_once_goes_slowly() -> None:

@@ -25,7 +25,7 @@ from reference import Built, build
 from backfill.errors import SourceError, UsageError
 from backfill.mapping.document import SourceSpec
 from backfill.source import LINE, estimate_rows, find_files, hashed, open_file
-from backfill.source.csv import BLOCK_BYTES
+from backfill.source.csv import BLOCK_BYTES, CsvReader
 from backfill.source.jsonl import LINE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -278,12 +278,79 @@ def test_a_header_without_a_name_is_no_fault_until_it_is_mapped(tmp_path: Path) 
     assert people(traits(tmp_path, "id,,a,\n1,x,y,z\n", "a")) == {"1": {"a": "y"}}
 
 
-def test_a_row_longer_than_the_limit_is_a_fault_of_the_file_and_not_of_the_memory(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "long",
+    [
+        pytest.param("y" * (4 * BLOCK_BYTES), id="one long cell"),
+        pytest.param('"' + 'y\n""' * BLOCK_BYTES + '"', id="quoted, with line ends and quotes"),
+        pytest.param("y," * (2 * BLOCK_BYTES), id="many cells"),
+        pytest.param('"y",' * BLOCK_BYTES, id="many quoted cells"),
+    ],
+)
+def test_a_row_longer_than_the_limit_costs_only_itself(long: str, tmp_path: Path) -> None:
+    data = f"id,a\n1,x\n2,{long}\n\n3\n4,\xff\n".encode("latin-1") + b"5,z"
+    made = traits(tmp_path, data, "a")
+    assert people(made) == {"1": {"a": "x"}, "5": {"a": "z"}}
+    assert made.codes == {1: "row-too-long", 2: "row-ragged", 3: "not-utf8"}
+    found = rows_of(tmp_path, "t.csv")
+    for start in range(6):
+        assert rows_of(tmp_path, "t.csv", start) == found[start:]
+
+
+def test_ragged_rows_at_the_borders_of_pieces_keep_their_places_too(tmp_path: Path) -> None:
+    """A long row makes the file be read in pieces, and pieces end with ragged rows."""
+    rows = [f"{n}" if n % 5 > 1 else f"{n},x" for n in range(200_000)]
+    rows[7] = "7," + "y" * (4 * BLOCK_BYTES)
+    (tmp_path / "t.csv").write_text("id,a\n" + "\n".join(rows))
+    found = rows_of(tmp_path, "t.csv")
+    assert [row for row, _ in found] == list(range(200_000))
+    ragged = [row for row, cells in found if cells == "row-ragged"]
+    assert ragged == [n for n in range(200_000) if n % 5 > 1 and n != 7]
+    assert all(int(cells["id"]) == row for row, cells in found if isinstance(cells, dict))
+
+
+def test_the_cells_before_the_long_one_are_kept_for_the_rejects_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('id,a,b,c\n"2",x,' + "y" * (4 * BLOCK_BYTES) + ",z\n")
+    (file,) = find_files(["t.csv"], tmp_path, None)
+    ((broken,),) = (s.broken.values() for s in open_file(file, SourceSpec(path=["t.csv"])).spans(0))
+    assert broken.cells == (b"2", b"x", b"", b"")
+
+
+@pytest.mark.parametrize("before", ["", "y", 'y""', "y\n,"])
+def test_a_quote_open_for_longer_than_a_row_may_be_stops_after_the_rows_before_it(
+    before: str, tmp_path: Path
 ) -> None:
-    data = "id,a\n1,x\n2," + "y" * (4 * BLOCK_BYTES) + "\n"
-    with pytest.raises(SourceError, match="a row is longer than"):
-        read(tmp_path, data)
+    """A stop and no reject: nobody knows how many rows are inside."""
+    (tmp_path / "t.csv").write_text(f'id,a\n1,x\n2,"{before}' + "3,z\n" * BLOCK_BYTES)
+    rows: list[Any] = []
+    (file,) = find_files(["t.csv"], tmp_path, None)
+    with pytest.raises(SourceError, match="from row 3 on: a quote is never closed") as caught:
+        rows.extend(span.stop for span in open_file(file, SourceSpec(path=["t.csv"])).spans(0))
+    assert rows == [1]
+    assert caught.value.fix == "close the quote that row 3 opens"
+
+
+def test_a_header_without_end_is_a_fault_and_not_a_shorter_header(tmp_path: Path) -> None:
+    names = ",".join(f"column{n}" for n in range(200_000))
+    with pytest.raises(SourceError, match="the header is longer than 1048576 bytes"):
+        read(tmp_path, f"{names}\n1,2\n")
+
+
+@pytest.mark.parametrize(("rows", "words"), [(20, "never closed"), (400_000, "an open quote")])
+def test_a_header_that_opens_a_quote_and_never_closes_it_is_a_fault(
+    rows: int, words: str, tmp_path: Path
+) -> None:
+    """Else the file is a header only, and its rows are gone without a word."""
+    with pytest.raises(SourceError, match=words):
+        read(tmp_path, 'id,"a\n' + "1,2\n" * rows)
+    assert read(tmp_path, 'id,5" disk') == []
+
+
+def test_a_ragged_row_with_a_cell_of_any_length_costs_only_itself(tmp_path: Path) -> None:
+    """Python's own reader of CSV refuses a cell over 128 KiB."""
+    made = traits(tmp_path, "id,a\n1,x\n2," + "y" * 300_000 + ",z\n3,w\n", "a")
+    assert sorted(people(made)) == ["1", "3"]
+    assert made.codes == {1: "row-ragged"}
 
 
 @needs_shared
@@ -386,13 +453,30 @@ def test_json_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
     }
 
 
-def test_a_json_line_may_be_long_but_not_endless(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text('{"id":"1","a":"' + "x" * (3 << 20) + '"}\n{"id":"2"}\n')
-    assert len(rows_of(tmp_path, "t.jsonl")) == 2
-    with (tmp_path / "t.jsonl").open("w") as stream:
-        stream.write('{"id":"1","a":"' + "x" * (LINE_BYTES_MAX + (2 << 20)))
-    with pytest.raises(SourceError, match="a line is longer than"):
-        rows_of(tmp_path, "t.jsonl")
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_json_line_may_be_long_but_one_without_end_costs_itself(end: str, tmp_path: Path) -> None:
+    long = '{"id":"1","a":"' + "x" * (LINE_BYTES_MAX + (2 << 20))
+    data = '{"id":"a"}\n{"id":"b","z":"' + "x" * (3 << 20) + f'"}}\n{long}{end}'
+    if end:
+        data += '{"id":"c"}\n{"id":"d"}'
+    made = traits(tmp_path, data, "a", name="t.jsonl")
+    assert made.codes == {2: "row-too-long"}
+    assert sorted(people(made)) == ["a", "b", *(["c", "d"] if end else [])]
+    assert len(rows_of(tmp_path, "t.jsonl", 2)) == (3 if end else 1)
+
+
+def test_json_lines_that_each_have_keys_of_their_own_are_read_in_small_parts(
+    tmp_path: Path,
+) -> None:
+    """Else a file of a megabyte has thousands of columns of thousands of rows: gigabytes."""
+    data = [f'{{"id":"{n}","at{n}":"2020-01-01","n":{{"k{n}":1}}}}' for n in range(9_000)]
+    (tmp_path / "t.jsonl").write_text("\n".join(data))
+    (file,) = find_files(["t.jsonl"], tmp_path, None)
+    spans = list(open_file(file, SourceSpec(path=["t.jsonl"])).spans(0))
+    assert sum(span.batch.num_rows for span in spans) == 9_000
+    assert max(span.batch.num_rows * span.batch.num_columns for span in spans) < 3 << 20
+    ids = [cell for span in spans for cell in span.batch.column("id").to_pylist()]
+    assert ids == [str(n) for n in range(9_000)]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \n\t\n\r\n"])
@@ -671,6 +755,22 @@ def test_ragged_rows_keep_their_places_wherever_blocks_end_and_reading_begins(
         assert rows_of(Path(name), "t.csv") == expected
         if start <= len(rows):
             assert rows_of(Path(name), "t.csv", start) == expected[start:]
+
+
+ROWS: Final = st.lists(st.sampled_from(['"', '""', ",", "\n", "\r", "\r\n", "a", " ", "é"]))
+
+
+@MANY
+@given(ROWS.map("".join), st.integers(1, 9), st.integers(0, 2))
+def test_rows_cut_with_care_are_the_rows_that_arrow_sees(text: str, size: int, skip: int) -> None:
+    data = b"x,y\n" * (skip + 1) + text.encode()
+    how = {"skip_lines": skip}
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        (Path(name) / "t.csv").write_bytes(data)
+        found = rows_of(Path(name), "t.csv", csv=how)
+        patch.setattr("backfill.source.wholerows.PIECE_BYTES", size)
+        patch.setattr(CsvReader, "_blocks", vars(CsvReader)["_pieces"])
+        assert rows_of(Path(name), "t.csv", csv=how) == found
 
 
 @pytest.mark.parametrize("cell", ["\n", "\r\n", '"\n"\n', "a\n", 'a"\n'])

@@ -230,6 +230,15 @@ WORDS: Final[list[tuple[Code, str | bytes, dict[str, Any], str]]] = [
         ),
     ),
     (
+        Code.ROW_TOO_LONG,
+        f"id,a\n1,{'a' * 4_000_000}\n",
+        IDENTIFY,
+        (
+            " [row-too-long] the row has over 2,097,152 bytes, so most of it was not loaded;"
+            " shorten it in the source, and look for a quote that is not closed"
+        ),
+    ),
+    (
         Code.MESSAGE_TOO_LONG,
         f"id,at,a\n1,2020-01-01,{'a' * 32_000}\n",
         {**TIMED, "properties": {"a": "a"}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
 import shutil
 import socket
 import ssl
@@ -11,13 +12,18 @@ import struct
 import subprocess
 import threading
 import time
+import traceback
+from collections import deque
 from contextlib import closing, contextmanager, suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from backfill import spec
-from backfill.wire import ANSWER_BYTES_MAX, Key, Target, TrustError, Wire, WireError
+from backfill.errors import UsageError
+from backfill.wire import ANSWER_BYTES_MAX, Key, Target, TrustError, Wire, WireError, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,13 +32,14 @@ if TYPE_CHECKING:
 KEY = "canary4711writekey"
 BODY = b'{"batch":[{"type":"track"}]}'
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 class Server:
@@ -561,3 +568,266 @@ def test_http_to_a_port_with_tls_gets_no_answer() -> None:
     alert = b"\x15\x03\x01\x00\x02\x02\x0a"
     with serving(once(alert)) as (_, wire), pytest.raises(WireError):
         wire.post(BODY)
+
+
+# ---- the key shows itself nowhere
+
+
+def forms(key: str = KEY) -> tuple[str, ...]:
+    basic = base64.b64encode(f"{key}:".encode()).decode()
+    return key, basic, basic.rstrip("="), key.encode().hex()
+
+
+def shown(thing: Any, depth: int = 8, seen: set[int] | None = None) -> Iterator[str]:
+    """Every repr that a person or a tool gets who looks at an object and all it holds."""
+    seen = set() if seen is None else seen
+    if depth < 0 or id(thing) in seen or isinstance(thing, (type, ModuleType)):
+        return
+    seen.add(id(thing))
+    yield repr(thing)
+    if isinstance(thing, dict):
+        parts: list[Any] = [*thing.keys(), *thing.values()]
+    elif isinstance(thing, (list, tuple, set, frozenset, deque)):
+        parts = list(thing)
+    else:
+        slots = [getattr(thing, name, None) for name in getattr(type(thing), "__slots__", ())]
+        parts = [*getattr(thing, "__dict__", {}).values()]
+        parts += [] if isinstance(thing, Key) else slots
+    for part in parts:
+        yield from shown(part, depth - 1, seen)
+
+
+@pytest.mark.parametrize("is_bearer", [False, True])
+def test_nothing_that_a_wire_holds_shows_the_key(*, is_bearer: bool) -> None:
+    with serving(always(GOOD), is_bearer=is_bearer) as (server, wire):
+        wire.post(BODY)
+        texts = list(shown(wire))
+    assert len(texts) > 100, "connection, pool and headers were looked at"
+    assert any("X-Strict-Mode" in text for text in texts)
+    assert any("'Authorization': ***" in text for text in texts)
+    for form in forms():
+        assert not [text for text in texts if form in text]
+    assert any(form.encode() in server.requests[0] for form in forms()), "but it is sent"
+
+
+def with_locals(fault: BaseException) -> str:
+    """A traceback as error trackers keep it: every local of every frame, every error before it."""
+    told: list[str] = []
+    one: BaseException | None = fault
+    while one is not None:
+        captured = traceback.TracebackException.from_exception(one, capture_locals=True)
+        told += captured.format(chain=True)
+        one = one.__cause__ or one.__context__
+    return "".join(told)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [reset_before, reset_after, once(b"HTTP/1.1 2OO OK\r\n\r\n"), end_after],
+    ids=["reset before", "reset after", "no status", "end"],
+)
+def test_a_traceback_with_locals_of_a_fault_shows_no_key(
+    script: Callable[[Server, socket.socket, int], None],
+) -> None:
+    with serving(script) as (_, wire), pytest.raises(WireError) as caught:
+        wire.post(BODY * 100_000)
+    told = with_locals(caught.value)
+    assert "urlopen" in told, "the frames are there"
+    assert [form for form in forms() if form in told] == []
+
+
+@pytest.mark.parametrize("at", ["send", "putheader", "getresponse", "_send_output"])
+def test_a_traceback_with_locals_of_a_fault_of_our_own_shows_no_key(
+    monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Whatever breaks below, and however unexpected it is: Ctrl-C comes there too."""
+    real = getattr(http.client.HTTPConnection, at)
+
+    def broken(self: Any, *given: Any, **more: Any) -> Any:
+        if at != "putheader" or given[0] == "Authorization":
+            raise KeyboardInterrupt
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(http.client.HTTPConnection, at, broken)
+    with serving(always(GOOD)) as (_, wire), pytest.raises(KeyboardInterrupt) as caught:
+        wire.post(BODY)
+    told = with_locals(caught.value)
+    assert "broken" in told
+    assert "urlopen" in told
+    assert [form for form in forms() if form in told] == []
+
+
+def test_an_answer_that_repeats_the_key_does_not_show_it() -> None:
+    answer = f"HTTP/1.1 302 Found\r\nLocation: /{KEY}\r\nContent-Length: {len(KEY)}\r\n\r\n{KEY}"
+    with serving(always(answer.encode())) as (_, wire):
+        found = wire.post(BODY)
+    assert KEY in found.body.decode()
+    assert KEY not in f"{found} {found!r}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        KEY.encode() + b"\r\n\r\n",
+        f"HTTP/1.1 {KEY}\r\n\r\n".encode(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + KEY.encode() + b"\r\n{}\r\n",
+        f"{KEY}/1.1 200 OK\r\n\r\n".encode(),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_not_quoted(answer: bytes) -> None:
+    with serving(once(answer)) as (_, wire), pytest.raises(WireError) as caught:
+        wire.post(BODY)
+    assert KEY not in str(caught.value)
+
+
+def test_a_host_program_that_debugs_its_own_requests_does_not_print_ours(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    with serving(always(GOOD)) as (_, wire):
+        wire.post(BODY)
+    assert capfd.readouterr() == ("", "")
+
+
+# ---- proxies
+
+
+@contextmanager
+def proxy() -> Iterator[Server]:
+    """A proxy that knows CONNECT and passes bytes on; `requests` are what it was asked."""
+
+    def script(server: Server, conn: socket.socket, _number: int) -> None:
+        asked = b""
+        while not asked.endswith(b"\r\n\r\n"):
+            asked += conn.recv(1)
+        server.requests.append(asked)
+        host, port = asked.split()[1].decode().rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as far:
+            conn.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pass_on, args=(far, conn))
+            back.start()
+            pass_on(conn, far)
+            back.join()
+
+    with closing(Server(script)) as running:
+        yield running
+
+
+def pass_on(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while part := one.recv(65_536):
+            other.sendall(part)
+        other.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def behind_tls(folder: Path) -> Iterator[tuple[Server, str]]:
+    """A good server at https://, and the file of the authority that signed it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+
+    def script(server: Server, conn: socket.socket, _number: int) -> None:
+        with context.wrap_socket(conn, server_side=True) as tls:
+            while server.read(tls):
+                tls.sendall(GOOD)
+
+    with closing(Server(script)) as running:
+        yield running, str(folder / "authority.pem")
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_is_honoured_and_learns_neither_key_nor_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with behind_tls(tmp_path) as (server, authority), proxy() as way:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority)
+        monkeypatch.setenv(name, f"http://me:hush4712@127.0.0.1:{way.port}")
+        target = Target(f"https://localhost:{server.port}/v1", Key(KEY))
+        assert proxy_of(target) == f"http://127.0.0.1:{way.port}"
+        with closing(Wire(target, deadline_s=5)) as wire:
+            assert wire.post(BODY).status == 200
+        (asked,) = way.requests
+        assert asked.startswith(f"CONNECT localhost:{server.port} ".encode())
+        assert b"Basic " + base64.b64encode(b"me:hush4712") in asked
+        assert not [form for form in forms() if form.encode() in asked]
+        assert headers_of(server.requests[0])["authorization"].split()[1] == forms()[1]
+
+
+def test_no_proxy_is_honoured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_tls(tmp_path) as (server, authority), proxy() as way:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{way.port}")
+        monkeypatch.setenv("NO_PROXY", "localhost,example.com")
+        target = Target(f"https://localhost:{server.port}/v1", Key(KEY))
+        assert proxy_of(target) is None
+        with closing(Wire(target, deadline_s=5)) as wire:
+            assert wire.post(BODY).status == 200
+        assert way.connections == 0
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_what_goes_in_the_clear_does_not_leave_this_machine_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with proxy() as way, serving(always(GOOD)) as (server, _):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{way.port}")
+        target = Target(f"http://127.0.0.1:{server.port}/v1", Key(KEY))
+        assert proxy_of(target) is None
+        with closing(Wire(target, deadline_s=5)) as wire:
+            assert wire.post(BODY).status == 200
+        assert (way.connections, len(server.requests)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("https://me:hush@proxy.example", "https://proxy.example"),
+        ("proxy.example:3128", "http://proxy.example:3128"),
+        ("http://me:hush@[::1]:3128/", "http://[::1]:3128"),
+        ("socks5://me:hush@proxy.example:1080", None),
+        ("http://me:hush@proxy.example:port", None),
+        ("http://me:hush@", None),
+    ],
+)
+def test_a_proxy_is_told_without_its_password_or_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str, told: str | None
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", given)
+    target = Target("https://cdp.example/v1", Key(KEY))
+    if told is not None:
+        assert proxy_of(target) == told
+        return
+    with pytest.raises(UsageError) as caught:
+        proxy_of(target)
+    assert str(caught.value) == (
+        "HTTPS_PROXY or ALL_PROXY: the proxy of the environment cannot be used\n"
+        "  fix: write it as http://HOST:PORT, or name the destination in NO_PROXY"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (407, TrustError, "the proxy refuses its user and password (407)"),
+        (403, TrustError, "the proxy does not let it through (403)"),
+        (503, WireError, "Tunnel connection failed: 503"),
+    ],
+)
+def test_what_a_proxy_refuses_for_good_is_no_outage_and_its_words_are_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception], words: str
+) -> None:
+    answer = f"HTTP/1.1 {status} you said me:hush4712\r\n\r\n".encode()
+
+    def refuse(_server: Server, conn: socket.socket, _number: int) -> None:
+        conn.recv(65_536)
+        conn.sendall(answer)
+
+    with closing(Server(refuse)) as way:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hush4712@127.0.0.1:{way.port}")
+        target = Target("https://cdp.example/v1", Key(KEY))
+        with closing(Wire(target, deadline_s=5)) as wire, pytest.raises(kind) as caught:
+            wire.post(BODY)
+    assert str(caught.value) == words

@@ -10,12 +10,14 @@ from typing import Final
 import click
 
 from backfill import spec
+from backfill.cli import signals, stdio
 from backfill.cli.outcome import guarded, leave
 
 VERBS: Final = {
     "check": "Every fault of a mapping, then every row: what would be sent, what rejected.",
     "ping": "Is the key good, and is this its region?",
     "preview": "The exact messages of some rows, beside the row.",
+    "retry": "Send the rejects (or held rows) after they were corrected.",
     "run": "Check as it goes, send, checkpoint, report; the same command again resumes.",
     "sandbox": "The local stand-in of the destination.",
     "schema": "The JSON Schema of the mapping language.",
@@ -60,6 +62,8 @@ def backfill() -> None:
 
 def main() -> None:
     """Run the command and end the process; every error becomes clear words and an exit code."""
+    signals.end_at_once()
+    stdio.outlive_readers()
     # numpy starts a pool of threads for algebra that is never done here: a tenth of a second
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # a start makes 300,000 objects that stay: looking through them over and over costs a twentieth

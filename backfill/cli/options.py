@@ -44,6 +44,20 @@ RECENT = click.option(
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
 
 
+LOG_FORMAT = click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+QUIET = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+NO_PROGRESS = click.option("--no-progress", is_flag=True, help="No progress bar.")
+MAX_OUTAGE = click.option(
+    "--max-outage",
+    "max_outage_s",
+    type=click.FloatRange(0),
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop, resumable, when nothing has succeeded for so long.",
+)
+
+
 def rate(_ctx: Any, _param: Any, value: str | None) -> float | str | None:
     """`50` or `unlimited`."""
     if value is None or value == "unlimited":
@@ -62,6 +76,11 @@ def rejects(_ctx: Any, _param: Any, value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+%|%)?", value):
         raise click.BadParameter("write a number of rows, or a share such as 2%")
     return value
+
+
+MAX_REJECTS = click.option(
+    "--max-rejects", callback=rejects, metavar="N|P%", help="Stop when more are rejected."
+)
 
 
 def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,6 +120,11 @@ class _NoPandas:
         """Refuse pandas, leave the others to the importers after this one."""
         if name == "pandas":
             raise ImportError(name)
+
+
+def talk(*, is_quiet: bool = False) -> Callable[[str], None]:
+    """Return what says words to a person: on stderr, since stdout is data."""
+    return lambda words: None if is_quiet else click.echo(words, err=True)
 
 
 def settings_of(**given: Any) -> Settings:

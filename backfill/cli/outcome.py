@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from backfill.cli import stdio
 from backfill.errors import BackfillError, ExitCode
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ def guarded(command: Callable[..., object]) -> int:
         code = fault.exit_code
     except BackfillError as fault:
         code = told(fault)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.FAULT
     except Exception as fault:  # noqa: BLE001  the last net
         code = _own_fault(fault)
     return int(code) if isinstance(code, int) else 0
@@ -43,11 +41,12 @@ def leave(code: int) -> NoReturn:
 
     All that must last is on disk by now; only what is still to be said is left.
     """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # nobody reads it any more
-            code = code or int(ExitCode.FAULT)
+    sys.stdout.flush()
+    if (why := stdio.lost()) is not None:
+        fix = "what was done is done and saved; `backfill status` tells it"
+        click.echo(BackfillError(f"cannot be written: {why}", where="stdout", fix=fix), err=True)
+        code = code or int(ExitCode.FAULT)
+    sys.stderr.flush()
     os._exit(code)
 
 
@@ -71,5 +70,13 @@ def _own_fault(fault: Exception) -> int:
     click.echo(f"backfill failed: {type(fault).__name__} at {where}", err=True)
     click.echo("  fix: this is a fault of backfill; run again with -v and report it", err=True)
     if "-v" in sys.argv or "--verbose" in sys.argv:
-        traceback.print_exception(fault)
+        _trace(fault)
     return int(ExitCode.FAULT)
+
+
+def _trace(fault: BaseException) -> None:
+    """Print the places of an error and of those before it; what they say may quote a cell."""
+    if (before := fault.__cause__ or fault.__context__) is not None:
+        _trace(before)
+    click.echo("".join(traceback.format_tb(fault.__traceback__)), err=True, nl=False)
+    click.echo(type(fault).__name__, err=True)

@@ -23,10 +23,14 @@ def ping(*, to: str | None, key_file: str | None, as_json: bool) -> int:
     Example:
       CUSTOMERIO_WRITE_KEY=… backfill ping --to eu
     """
+    from backfill.answer import words  # noqa: PLC0415
     from backfill.destination import find_key, find_target, scrubber  # noqa: PLC0415
-    from backfill.wire import TrustError, Wire, WireError  # noqa: PLC0415
+    from backfill.wire import TrustError, Wire, WireError, proxy_of  # noqa: PLC0415
 
-    target = find_target(to, find_key(key_file))
+    tell = options.talk()
+    target = find_target(to, find_key(key_file, tell))
+    if proxy := proxy_of(target):
+        tell(f"{target.origin}: through the proxy {proxy}")
     wire = Wire(target)
     try:
         answer = wire.post(b'{"batch":[]}')
@@ -42,10 +46,10 @@ def ping(*, to: str | None, key_file: str | None, as_json: bool) -> int:
         what, fix = f"it is busy: answered {answer.status}", "ask again later"
         raise ResumableError(what, where=target.origin, fix=fix)
     if answer.status not in {200, 400}:
-        words = scrubber(target.key)(answer.body[:200].decode(errors="replace"))
-        what = f"refused: answered {answer.status} {words}".strip()
+        told = words(answer.body, scrubber(target.key))
+        what = f"refused: answered {answer.status} {told}".strip()
         fix = "check the write key and its region (--to us | eu)"
         raise DestinationError(what, where=target.origin, fix=fix)
-    told = {"exit_code": 0, "destination": target.origin, "status": answer.status}
-    click.echo(json.dumps(told) if as_json else f"{target.origin}: the key is good")
+    found = {"exit_code": 0, "destination": target.origin, "status": answer.status}
+    click.echo(json.dumps(found) if as_json else f"{target.origin}: the key is good")
     return 0

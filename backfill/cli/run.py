@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backfill.cli import options
-from backfill.errors import BackfillError, ExitCode, UsageError
+from backfill.cli import options, signals
+from backfill.errors import BackfillError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from backfill.report import Report
-    from backfill.runner import Stop
 
 
 @click.command(short_help="Send, checkpoint, report; the same command again resumes.")
@@ -30,26 +27,16 @@ if TYPE_CHECKING:
 @options.STATE
 @click.option("--restart", is_flag=True, help="Forget the checkpoint and send all again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--max-rejects", callback=options.rejects, metavar="N|P%", help="Stop when more are rejected."
-)
-@click.option(
-    "--max-outage",
-    "max_outage_s",
-    type=click.FloatRange(0),
-    default=900,
-    show_default=True,
-    metavar="SECONDS",
-    help="Stop, resumable, when nothing has succeeded for so long.",
-)
+@options.MAX_REJECTS
+@options.MAX_OUTAGE
 @options.RECENT
 @click.option("--use-previous", is_flag=True, help="Resume from checkpoint.json.prev.")
 @options.KEY_FILE
 @options.JSON
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@options.QUIET
 @options.VERBOSE
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@options.LOG_FORMAT
+@options.NO_PROGRESS
 def run(  # noqa: PLR0913  one parameter an option
     mappings: tuple[str, ...],
     *,
@@ -79,16 +66,17 @@ def run(  # noqa: PLR0913  one parameter an option
     found = find_mappings(mappings)
     if given["restart"]:
         _confirm([mapping.name for mapping in found], yes=yes)
-    settings = options.settings_of(**given, log_echo=log_format if verbose else None)
+    echo = log_format if verbose else None
+    settings = options.settings_of(**given, log_echo=echo, tell=options.talk(is_quiet=quiet))
     stop = Stop()
-    _listen(stop)
+    signals.drain(stop)
     bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
     reports: list[Report] = []
     try:
         for report in run_all(found, settings, stop, bar.watch):
             bar.close()
             reports.append(report)
-            _show(report, quiet=quiet, as_json=as_json)
+            shown(report, quiet=quiet, as_json=as_json)
     except BackfillError as fault:
         if not (as_json and reports):
             raise
@@ -96,7 +84,7 @@ def run(  # noqa: PLR0913  one parameter an option
         return _cut_short(reports, fault)
     finally:
         bar.close()
-    return _ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
+    return ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
 
 
 def _confirm(names: list[str], *, yes: bool) -> None:
@@ -109,22 +97,8 @@ def _confirm(names: list[str], *, yes: bool) -> None:
     click.confirm(what, abort=True, err=True)
 
 
-def _listen(stop: Stop) -> None:
-    """The first signal drains and saves, a second one leaves at once; the state bears both."""
-
-    def heard(number: int, _frame: Any) -> None:
-        code = ExitCode.SIGTERM if number == signal.SIGTERM else ExitCode.SIGINT
-        if stop.event.is_set():
-            os._exit(int(code))
-        stop.exit_code = code
-        stop.event.set()
-        os.write(2, b"\nstopping: waiting for answers that are under way ...\n")
-
-    signal.signal(signal.SIGINT, heard)
-    signal.signal(signal.SIGTERM, heard)
-
-
-def _show(report: Report, *, quiet: bool, as_json: bool) -> None:
+def shown(report: Report, *, quiet: bool, as_json: bool) -> None:
+    """Say what a stream did, and what stopped it."""
     from backfill.report import as_text  # noqa: PLC0415
 
     if not quiet and not as_json:
@@ -135,9 +109,10 @@ def _show(report: Report, *, quiet: bool, as_json: bool) -> None:
         click.echo(str(told), err=True)
 
 
-def _ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, quiet: bool) -> int:
+def ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, quiet: bool) -> int:
+    """Say the last word of a command and return its exit code."""
     code = worst([int(report.exit_code) for report in reports])
-    if as_json and many:
+    if as_json and (many or len(reports) != 1):
         streams = [report.to_json() for report in reports]
         click.echo(json.dumps({"exit_code": code, "streams": streams}, ensure_ascii=False))
     elif as_json:

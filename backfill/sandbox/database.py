@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill.errors import UsageError
+from backfill.private import refuse_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -140,13 +141,16 @@ def insert_all(db: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...
 
 
 def _touch(path: Path, *, must_exist: bool) -> bool:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+        refuse_link(path.with_name(name))
     is_new = not path.exists()
     if is_new and must_exist:
         fix = "give the file a sandbox wrote, with --db"
         raise UsageError("there is no such sandbox file", where=path, fix=fix)
     try:
         # SQLite gives its -wal and -shm files the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, stat.S_IRUSR | stat.S_IWUSR))
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        os.close(os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR))
     except OSError as error:
         fix = "name a file in a folder that exists and that you may write to"
         reason = error.strerror or str(error)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backfill.source.files import SourceFile, find_files, hashed
-from backfill.source.span import JSON_KIND, LINE, Broken, Reader, Span
+from backfill.source.files import (
+    SourceFile,
+    begins_with,
+    check_unchanged,
+    find_files,
+    hashed,
+)
+from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Origin, Reader, Span
 
 if TYPE_CHECKING:
     from backfill.mapping.document import SourceSpec
@@ -14,12 +20,18 @@ if TYPE_CHECKING:
 __all__ = [
     "JSON_KIND",
     "LINE",
+    "WHICH",
+    "WHY",
     "Broken",
+    "Origin",
     "Reader",
     "SourceFile",
     "Span",
+    "begins_with",
+    "check_unchanged",
     "estimate_rows",
     "find_files",
+    "first_row_of",
     "hashed",
     "open_file",
 ]
@@ -41,6 +53,13 @@ def open_file(file: SourceFile, how: SourceSpec) -> Reader:
     from backfill.source.jsonl import JsonlReader  # noqa: PLC0415
 
     return JsonlReader(file)
+
+
+def first_row_of(file_format: str, how: SourceSpec) -> int:
+    """Return the number of a file's row 0 as a spreadsheet counts: a CSV's header is row 1."""
+    if file_format != "csv":
+        return 1
+    return how.csv.skip_lines + (2 if how.csv.header is True else 1)
 
 
 def estimate_rows(file: SourceFile) -> int | None:

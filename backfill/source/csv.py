@@ -20,7 +20,9 @@ import pyarrow.csv as pa_csv
 from backfill.codes import Code
 from backfill.errors import SourceError
 from backfill.source.files import READ_FAULTS, open_stream
+from backfill.source.recode import Recoded, is_utf8, mark, unmark, unmarked
 from backfill.source.span import Broken, Span
+from backfill.source.wholerows import ROW_BYTES_MAX, Grammar, LongRow, UnclosedError, whole_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,24 +31,16 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
 
 BLOCK_BYTES: Final = 1 << 20
-"""Also the longest row: one that spans more than two blocks is refused by the parser."""
+"""A row that spans more than two blocks is refused by the parser."""
 
 HEAD_BYTES: Final = 1 << 20
-MARK: Final = "backfill-mark"
-MARK_BASE: Final = 0x10FF00
-MARK_BYTES: Final = b"\xf4\x8f"
-"""Bytes that are no text, as characters of the last private plane; the way back is `_unmark`."""
+RAGGED_MAX: Final = 10_000
+"""Arrow tells of the ragged rows before a row that is not; so many are kept in memory at most."""
+
+csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
+"""Python's own limit, 128 KiB, is below ours: a ragged row must not lose its cells by it."""
 
 UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
-def _marked(fault: UnicodeError) -> tuple[str, int]:
-    assert isinstance(fault, UnicodeDecodeError)
-    wrong = fault.object[fault.start : fault.end]
-    return "".join(chr(MARK_BASE + byte) for byte in wrong), fault.end
-
-
-codecs.register_error(MARK, _marked)
 
 
 @contextmanager
@@ -65,8 +59,8 @@ def _quiet(handler: Any) -> Iterator[None]:
         sys.unraisablehook = before
 
 
-class _UndecodableRowError(Exception):
-    pass
+class _CareError(Exception):
+    """Arrow cannot read on: the rows are to be cut by `wholerows`, which takes longer."""
 
 
 class CsvReader:
@@ -101,21 +95,19 @@ class CsvReader:
                 raise SourceError(f"two columns are named '{name}'", where=self._file.path, fix=fix)
             seen.add(name)
 
-    def _open(self, *, is_marked: bool = False) -> Any:
+    def _open(self) -> Any:
         stream = open_stream(self._file)
-        if is_marked:
-            return io.BufferedReader(_Recoded(stream, self._dialect.encoding, MARK), BLOCK_BYTES)
-        if _is_utf8(self._dialect.encoding):
+        if is_utf8(self._dialect.encoding):
             return stream
-        return io.BufferedReader(_Recoded(stream, self._dialect.encoding), BLOCK_BYTES)
+        return io.BufferedReader(Recoded(stream, self._dialect.encoding), BLOCK_BYTES)
 
     def _head(self) -> bytes:
         try:
             with self._open() as stream:
                 head = bytes(stream.read(HEAD_BYTES))
         except (*READ_FAULTS, UnicodeError) as fault:
-            raise _unreadable(self._file, fault) from None
-        if head.startswith(UTF16) and _is_utf8(self._dialect.encoding):
+            raise self._unreadable(fault) from None
+        if head.startswith(UTF16) and is_utf8(self._dialect.encoding):
             fix = "say source: {csv: {encoding: utf-16}}"
             raise SourceError("the file is UTF-16", where=self._file.path, fix=fix)
         return head.removeprefix(codecs.BOM_UTF8)
@@ -129,22 +121,39 @@ class CsvReader:
         stream = io.StringIO(text, newline="")
         for _ in range(self._dialect.skip_lines):
             stream.readline()
+        begin = stream.tell()
         blank = 0
         for row in self._cells(stream):
             if row:
-                if any("�" in cell for cell in row) and self._dialect.header is True:
-                    fix = "name the file's encoding as source: {csv: {encoding: …}}"
-                    raise SourceError("the header is not UTF-8", where=self._file.path, fix=fix)
-                self._has_rows = bool(next(stream, "")) or self._dialect.header is not True
+                self._has_rows = bool(stream.read(1)) or self._dialect.header is not True
+                if self._dialect.header is True:
+                    self._check_header(row, text[begin:], is_cut=len(head) == HEAD_BYTES)
                 return blank, row
             blank += 1
         self._has_rows = False
         return blank, None
 
-    def _cells(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        yield from csv.reader(
-            lines, delimiter=self._dialect.delimiter, quotechar=self._dialect.quote
-        )
+    def _check_header(self, row: list[str], text: str, *, is_cut: bool) -> None:
+        """Raise SourceError where it cannot be the header that was meant."""
+        where, fix = self._file.path, "check that it is a CSV, with its header first"
+        if any("�" in cell for cell in row):
+            fix = "name the file's encoding as source: {csv: {encoding: …}}"
+            raise SourceError("the header is not UTF-8", where=where, fix=fix)
+        if self._has_rows:
+            return
+        if is_cut:
+            what = f"the header is longer than {HEAD_BYTES} bytes, or it has an open quote"
+            raise SourceError(what, where=where, fix=fix)
+        try:
+            list(self._cells(io.StringIO(text, newline=""), strict=True))
+        except csv.Error as fault:
+            if "unexpected end" in str(fault):  # all the file is one name
+                what = "a quote in the header is never closed"
+                raise SourceError(what, where=where, fix=fix) from None
+
+    def _cells(self, lines: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
+        delimiter, quote = self._dialect.delimiter, self._dialect.quote
+        yield from csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=strict)
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on. A CSV has no index, so earlier rows are read and left."""
@@ -152,38 +161,88 @@ class CsvReader:
             return
         done = start
         try:
-            for span in self._read(start, is_marked=False):
+            for span in self._from(start, self._blocks()):
                 yield span
                 done = span.stop
-        except _UndecodableRowError:
-            # Arrow cannot tell of a ragged row with a bad byte in it: read with such bytes marked
-            yield from self._read(done, is_marked=True)
+        except _CareError:
+            yield from self._from(done, self._pieces())
 
-    def _read(self, start: int, *, is_marked: bool) -> Iterator[Span]:
+    def _from(self, start: int, spans: Iterator[Span]) -> Iterator[Span]:
+        """Leave the rows before `start` out. A fault comes after all that was read before it."""
+        last: Span | None = None
+        fault: BaseException | None = None
+        try:
+            for span in spans:
+                if last is not None and last.stop > start:
+                    yield from last.tail(max(start - last.start, 0)).parts()
+                last = span
+        except READ_FAULTS as found:
+            fault = found
+        if last is not None and last.stop > start:
+            whole = last if fault else self._closed(last)
+            yield from whole.tail(max(start - last.start, 0)).parts()
+        if fault is not None:
+            raise self._unreadable(fault, last.stop if last else 0) from None
+
+    def _blocks(self) -> Iterator[Span]:
+        """Yield all rows as Arrow cuts them. Raises _CareError where it cannot."""
         ragged: dict[int, Broken] = {}
         base = self._dialect.skip_lines + self._leading + (1 if self._has_header else 0) + 1
 
         def keep(row: Any) -> str:
             ragged[row.number - base] = self._ragged(row)
-            return "skip"
+            return "skip" if len(ragged) <= RAGGED_MAX else "error"
 
         row = 0
-        last: Span | None = None
         try:
-            with _quiet(keep), self._open(is_marked=is_marked) as stream:
-                for batch in self._parse(stream, keep):
-                    if last is not None and last.stop > start:
-                        yield last.tail(max(start - last.start, 0))
-                    last = _with_ragged(row, _unmarked(batch) if is_marked else batch, ragged)
-                    row = last.stop
-            if last is not None and last.stop > start:
-                yield self._closed(last).tail(max(start - last.start, 0))
-            if ragged:  # the file ends with ragged rows
-                yield _with_ragged(row, _no_rows(self.schema), ragged).tail(max(start - row, 0))
-        except READ_FAULTS as fault:
-            if not is_marked and "columns, got" in str(fault):
-                raise _UndecodableRowError from None
-            raise _unreadable(self._file, fault) from None
+            with _quiet(keep), self._open() as stream:
+                for batch in pa_csv.open_csv(stream, *self._settings(keep)):
+                    span = _with_ragged(row, batch, ragged)
+                    row = span.stop
+                    yield span
+        except READ_FAULTS:  # whole pieces come nearer to what is damaged, and name its row
+            raise _CareError from None
+        if ragged:  # the file ends with ragged rows
+            yield _with_ragged(row, _no_rows(self.schema), ragged)
+
+    def _pieces(self) -> Iterator[Span]:
+        """Yield the same rows from whole pieces, and each that is too long as a broken one."""
+        grammar = Grammar.of(self._dialect.delimiter, self._dialect.quote)
+        skip_lines = self._dialect.skip_lines + self._leading
+        row, has_header = 0, self._has_header
+        with self._open() as stream:
+            for piece in whole_rows(stream, grammar, skip_lines=skip_lines):
+                span = self._span(row, piece, has_header=has_header)
+                row, has_header = span.stop, False
+                yield span
+
+    def _span(self, row: int, piece: bytes | LongRow, *, has_header: bool) -> Span:
+        """Return the rows of a piece; a byte that is no text is marked while Arrow has it."""
+        if isinstance(piece, LongRow):
+            return Span(row, _nulls(self.schema), {0: self._long(piece)})
+        text = mark(piece)
+        ragged: dict[int, Broken] = {}
+
+        def keep(one: Any) -> str:
+            ragged[row + one.number - 1 - has_header] = self._ragged(one)
+            return "skip"
+
+        read, parse, convert = self._settings(keep)
+        read.skip_rows, read.skip_rows_after_names = 0, int(has_header)
+        read.block_size = len(text) + 1
+        table = pa_csv.read_csv(pa.BufferReader(text), read, parse, convert).combine_chunks()
+        batch = next(iter(table.to_batches()), _no_rows(self.schema))
+        span = _with_ragged(row, batch if text is piece else unmarked(batch), ragged, is_whole=True)
+        assert not ragged, "a ragged row outside of its piece"
+        return span
+
+    def _long(self, row: LongRow) -> Broken:
+        """What is known of a row that is too long: the cells at its begin that are whole."""
+        text = row.head.decode(errors="surrogateescape")
+        cells = next(iter(self._cells([text])), [])[:-1]
+        whole = [cell.encode(errors="surrogateescape") for cell in cells]
+        padded = (whole + [b""] * len(self.columns))[: len(self.columns)]
+        return Broken(Code.ROW_TOO_LONG, f"{ROW_BYTES_MAX:,}", tuple(padded))
 
     def _closed(self, last: Span) -> Span:
         """Return the last span; where a quote is never closed, its last row is no row but the rest.
@@ -192,7 +251,7 @@ class CsvReader:
         file does, at least by its quote; one that holds a quote, or line ends alone, may still look
         like the end of the file.
         """
-        if not last.batch.num_rows or self._file.packing or not _is_utf8(self._dialect.encoding):
+        if not last.batch.num_rows or self._file.packing or not is_utf8(self._dialect.encoding):
             return last
         row = last.batch.num_rows - 1
         cell = last.batch.column(last.batch.num_columns - 1)[row].as_py() or b""
@@ -209,27 +268,35 @@ class CsvReader:
             last.start, last.batch, {**last.broken, row: Broken(Code.ROW_RAGGED, reason, cells)}
         )
 
-    def _parse(self, stream: Any, keep: Any) -> Any:
+    def _settings(self, keep: Any) -> tuple[Any, Any, Any]:
         dialect = self._dialect
-        return pa_csv.open_csv(
-            stream,
-            read_options=pa_csv.ReadOptions(
-                use_threads=False,  # only then the handler learns the row's number
-                block_size=BLOCK_BYTES,
-                column_names=self.columns,
-                skip_rows=dialect.skip_lines + self._leading,
-                skip_rows_after_names=1 if self._has_header else 0,
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char=dialect.quote,
-                newlines_in_values=True,
-                invalid_row_handler=keep,
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=self.schema, null_values=[], strings_can_be_null=False
-            ),
+        read = pa_csv.ReadOptions(
+            use_threads=False,  # only then the handler learns the row's number
+            block_size=BLOCK_BYTES,
+            column_names=self.columns,
+            skip_rows=dialect.skip_lines + self._leading,
+            skip_rows_after_names=1 if self._has_header else 0,
         )
+        parse = pa_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote,
+            newlines_in_values=True,
+            invalid_row_handler=keep,
+        )
+        convert = pa_csv.ConvertOptions(
+            column_types=self.schema, null_values=[], strings_can_be_null=False
+        )
+        return read, parse, convert
+
+    def _unreadable(self, fault: BaseException, row: int | None = None) -> SourceError:
+        """Return the fault in words; row: the first that could not be read."""
+        what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        at = "" if row is None else f", from row {row + self.first_row} on"
+        fix = "check the export"
+        if isinstance(fault, UnclosedError):
+            fix = f"close the quote that row {(row or 0) + self.first_row} opens"
+        what = f"cannot be read as CSV{at}: {what}"
+        return SourceError(what, where=self._file.path, fix=fix)
 
     def _ragged(self, row: Any) -> Broken:
         text = row.text or ""
@@ -240,15 +307,20 @@ class CsvReader:
         if len(cells) > wanted:
             reason += f"; left over: {self._dialect.delimiter.join(cells[wanted:])}"
         padded = (cells + [""] * wanted)[:wanted]
-        return Broken(Code.ROW_RAGGED, reason, tuple(_unmark(cell.encode()) for cell in padded))
+        return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell.encode()) for cell in padded))
 
 
-def _with_ragged(start: int, batch: pa.RecordBatch, ragged: dict[int, Broken]) -> Span:
-    """Put ragged rows back in their places as rows of nulls, so that the rows tile the file."""
+def _with_ragged(
+    start: int, batch: pa.RecordBatch, ragged: dict[int, Broken], *, is_whole: bool = False
+) -> Span:
+    """Put ragged rows back in their places as rows of nulls, so that the rows tile the file.
+
+    is_whole: those after the last row of the batch are of it, too, and not of the next one.
+    """
     here: dict[int, Broken] = {}
     stop = start + batch.num_rows
     for row in sorted(ragged):  # each of them moves the end by one
-        if row > stop or (row == stop and batch.num_rows):
+        if row > stop or (row == stop and batch.num_rows and not is_whole):
             break
         here[row - start] = ragged.pop(row)
         stop += 1
@@ -262,66 +334,9 @@ def _with_ragged(start: int, batch: pa.RecordBatch, ragged: dict[int, Broken]) -
     return Span(start, taken, here)
 
 
-def _unmark(cell: bytes) -> bytes:
-    """Put the bytes back that are no text."""
-    if MARK_BYTES not in cell:
-        return cell
-    text = cell.decode()
-    return b"".join(
-        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode() for char in text
-    )
-
-
-def _unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = []
-    for column in batch.columns:
-        if MARK_BYTES in memoryview(column.buffers()[2] or b"").tobytes():
-            column = pa.array([_unmark(cell) for cell in column.to_pylist()], pa.binary())  # noqa: PLW2901
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=schema)
 
 
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
-
-
-def _unreadable(file: SourceFile, fault: BaseException) -> SourceError:
-    what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-    if "straddl" in what:
-        what = f"a row is longer than {BLOCK_BYTES} bytes, or a quote is never closed"
-    return SourceError(f"cannot be read as CSV: {what}", where=file.path, fix="check the export")
-
-
-class _Recoded(io.RawIOBase):
-    """A stream in another encoding, as UTF-8.
-
-    A byte that is not valid stays as it is, so that it costs its row and not the file.
-    """
-
-    def __init__(self, stream: Any, encoding: str, errors: str = "surrogateescape") -> None:
-        super().__init__()
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors=errors)
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            raw = bytes(self._stream.read(BLOCK_BYTES))
-            text = self._decoder.decode(raw, final=not raw)
-            self._ready = text.encode(errors="surrogateescape")
-            if not raw:
-                break
-        part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+def _nulls(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{}], schema=schema)

@@ -6,20 +6,21 @@ import bz2
 import glob
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from backfill.errors import SourceError, UsageError
+from backfill.errors import ResumableError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FORMATS: Final = {
     ".csv": "csv",
@@ -33,6 +34,8 @@ FORMATS: Final = {
 READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
 """What the readers and unpackers raise for a file that is damaged."""
 
+HASHED_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 18
 PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 
 
@@ -124,14 +127,56 @@ def _described(path: Path, file_format: str | None) -> SourceFile:
     return SourceFile(str(path), known, stat.st_size, stat.st_mtime_ns)
 
 
-def hashed(file: SourceFile) -> SourceFile:
-    """Return the file with the sha256 of its bytes as stored: what identifies its content."""
+def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> SourceFile:
+    """Return the file with the sha256 of its bytes as stored: what identifies its content.
+
+    watch: called for each piece, since a large file takes a minute; what it raises ends it. Raises
+    SourceError; ResumableError where the file changed meanwhile.
+    """
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(HASHED_BYTES))
     try:
-        with Path(file.path).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        with Path(file.path).open("rb", buffering=0) as stream:
+            while count := stream.readinto(piece):
+                digest.update(piece[:count])
+                watch()
     except OSError as fault:
         raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
-    return SourceFile(file.path, file.format, file.size_bytes, file.modified_ns, digest)
+    check_unchanged(file)
+    return replace(file, sha256=digest.hexdigest())
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Raise ResumableError where a file is not the one that was found when the run was planned.
+
+    To be asked after a read and before what was read is used, so that rows are never mixed. It
+    does not judge: a run that begins again compares the content. Inodes are not compared, since
+    mounts exist that give a file another one whenever they like.
+    """
+    try:
+        stat = os.stat(file.path)  # noqa: PTH116  asked for every span
+        found = (stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        found = None
+    if found != (file.size_bytes, file.modified_ns):
+        how = "was replaced or written to" if found else "has gone"
+        fix = "let it come to rest, then run the same command again: it says what it finds changed"
+        raise ResumableError(f"the file {how} while it was being read", where=file.path, fix=fix)
+
+
+def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
+    """Whether the first bytes of a file are all the bytes of another: it has grown."""
+    if file.size_bytes < size_bytes:
+        return False
+    digest, left = hashlib.sha256(), size_bytes
+    try:
+        with Path(file.path).open("rb") as stream:
+            while left and (part := stream.read(min(left, 1 << 20))):
+                digest.update(part)
+                left -= len(part)
+    except OSError as fault:
+        raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+    return digest.hexdigest() == sha256
 
 
 def open_stream(file: SourceFile) -> Any:
@@ -144,8 +189,44 @@ def open_stream(file: SourceFile) -> Any:
         case "gzip":
             return gzip.open(file.path)
         case "bz2":
-            return bz2.open(file.path)
+            return io.BufferedReader(_Members(file.path, bz2.BZ2Decompressor), PIECE_BYTES)
         case "xz":
-            return lzma.open(file.path)
+            return io.BufferedReader(_Members(file.path, lzma.LZMADecompressor), PIECE_BYTES)
         case packing:
             return pa.CompressedInputStream(pa.OSFile(file.path), packing)
+
+
+class _Members(io.RawIOBase):
+    """One or more packed members as one stream.
+
+    The standard library ends in silence where the second member is damaged, and its rows are gone.
+    """
+
+    def __init__(self, path: str, new: Callable[[], Any]) -> None:
+        super().__init__()
+        self._raw = Path(path).open("rb")  # noqa: SIM115  lives as long as the stream
+        self._new = new
+        self._member = new()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            packed = b""
+            if self._member.eof:
+                packed = self._member.unused_data or self._raw.read(PIECE_BYTES)
+                packed = packed.lstrip(b"\x00")  # padding, which xz allows between and after
+                if not packed and not (packed := self._raw.read(PIECE_BYTES).lstrip(b"\x00")):
+                    return 0
+                self._member = self._new()
+            elif self._member.needs_input and not (packed := self._raw.read(PIECE_BYTES)):
+                raise EOFError("the packed file ends too early")
+            data = self._member.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

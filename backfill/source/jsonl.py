@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pa_json
 
+from backfill.codes import Code
 from backfill.columns import offsets
 from backfill.errors import SourceError
 from backfill.source.files import READ_FAULTS, open_stream
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
 
 BLOCK_BYTES: Final = 1 << 20
-LINE_BYTES_MAX: Final = 16 << 20
+LINE_BYTES_MAX: Final = 4 << 20
+HEAD_BYTES: Final = 1 << 12
+"""How much is kept of a line that is too long."""
+
+CELLS_MAX: Final = 1 << 20
+SAMPLE: Final = 64
+TEXT_KEYS_MAX: Final = 1_000
+KEY: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
 SPACES: Final = np.frombuffer(b" \t\r\n", np.uint8)
 INEXACT: Final = re.compile(
     rb"[:\[,]\s*(?:-?(?:[0-9.]{16,}|[0-9]{10,}\.|0\.00000|[0-9]+\.[0-9]*0[\s,}\]]|[0-9.]+[eE]"
@@ -50,42 +58,55 @@ class JsonlReader:
         first = next(blocks, None)
         self.has_all_columns = next(blocks, None) is None
         blocks.close()
-        self.columns = [] if first is None else self._span(first, 0).batch.schema.names[:-1]
+        spans = [] if first is None else self._spans(first, 0)
+        names = (name for span in spans for name in span.batch.schema.names[:-1])
+        self.columns = list(dict.fromkeys(names))
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on; blank lines are not rows."""
         row = 0
-        for lines in self._blocks():
-            if row + len(lines) > start:
-                yield self._span(lines, row).tail(max(start - row, 0))
-            row += len(lines)
+        for block in self._blocks():
+            count = 1 if isinstance(block, bytes) else len(block)
+            if row + count > start:
+                for span in self._spans(block, row):
+                    if span.stop > start:
+                        yield from span.tail(max(start - span.start, 0)).parts()
+            row += count
 
     def _blocks(self) -> Any:
-        """Yield arrays of lines (binary, no blank ones), about BLOCK_BYTES each."""
+        """Yield arrays of lines (binary, no blank ones), about BLOCK_BYTES each.
+
+        Of a line that is too long its begin comes alone, as bytes; the rest is read and let go.
+        """
         rest = b""
         try:
             with open_stream(self._file) as stream:
                 while block := bytes(stream.read(BLOCK_BYTES)):
-                    end = block.rfind(b"\n") + 1
-                    if not end:
-                        rest += block
-                        if len(rest) > LINE_BYTES_MAX:
-                            raise SourceError(
-                                f"a line is longer than {LINE_BYTES_MAX} bytes",
-                                where=self._file.path,
-                                fix="check that it is JSON lines: one object a line",
-                            )
-                        continue
-                    lines = _lines(rest + block[:end])
-                    rest = block[end:]
+                    rest += block
+                    end = rest.rfind(b"\n") + 1
+                    lines = _lines(rest[:end])
+                    rest = rest[end:]
                     if len(lines):
                         yield lines
+                    if len(rest) > LINE_BYTES_MAX:
+                        yield rest[:HEAD_BYTES]
+                        rest = _next_lines(stream)
             lines = _lines(rest)
             if len(lines):
                 yield lines
         except READ_FAULTS as fault:
             what = f"cannot be read: {fault}"
             raise SourceError(what, where=self._file.path, fix="check the export") from None
+
+    def _spans(self, block: bytes | pa.BinaryArray, row: int) -> Iterator[Span]:
+        if isinstance(block, bytes):
+            lines = pa.array([block], pa.binary())
+            broken = Broken(Code.ROW_TOO_LONG, f"{LINE_BYTES_MAX:,}", ())
+            yield Span(row, pa.RecordBatch.from_arrays([lines], [LINE]), {0: broken})
+            return
+        count = _rows_at_once(block)
+        for first in range(0, len(block), count):
+            yield self._span(block.slice(first, count), row + first)
 
     def _span(self, lines: pa.BinaryArray, row: int) -> Span:
         text = _text(lines)
@@ -113,8 +134,36 @@ class JsonlReader:
                 with suppress(pa.ArrowException):  # [[null, null]] makes columns that are broken
                     return _exact(table)
                 return None
+            if len(self._text_keys) > TEXT_KEYS_MAX:  # every line has keys of its own
+                self._text_keys = {}
             self._text_keys |= guessed  # Arrow takes texts for times; texts they stay
         return None
+
+
+def _next_lines(stream: Any) -> bytes:
+    """Read a line to its end. Returns what is read of those after it."""
+    while block := bytes(stream.read(BLOCK_BYTES)):
+        if end := block.find(b"\n") + 1:
+            return block[end:]
+    return b""
+
+
+def _rows_at_once(lines: pa.BinaryArray) -> int:
+    """How many lines to read together, so that they have about CELLS_MAX cells at most.
+
+    Judged by a sample: where each line brings keys of its own, the columns grow with the rows.
+    """
+    if len(lines) <= SAMPLE:
+        return len(lines)
+    sample = lines.take(pa.array(np.linspace(0, len(lines) - 1, SAMPLE, dtype=np.int64)))
+    found = [KEY.findall(line) for line in sample.to_pylist()]
+    half = {key for keys in found[: SAMPLE // 2] for key in keys}
+    known = half.union(*found[SAMPLE // 2 :])
+    fresh = (len(known) - len(half)) / (SAMPLE / 2)  # a line
+    if not fresh:
+        return max(CELLS_MAX // max(len(known), 1), 1)
+    root = float(np.sqrt(len(known) ** 2 + 4 * fresh * CELLS_MAX))
+    return max(int((root - len(known)) / (2 * fresh)), 1)
 
 
 def _lines(text: bytes) -> pa.BinaryArray:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 2 << 20
 ROWS_MAX: Final = 1 << 15
 BUFFER_BYTES: Final = 1 << 20
+FAULTS: Final = (*READ_FAULTS, UnicodeDecodeError)
+"""The names of columns are text that Arrow does not look at before Python does."""
 
 
 class ParquetReader:
@@ -35,7 +37,7 @@ class ParquetReader:
         try:
             self._parquet = self._open()
             self.schema = self._parquet.schema_arrow
-        except READ_FAULTS as fault:
+        except FAULTS as fault:
             raise self._unreadable(fault) from None
         self.columns = list(self.schema.names)
         if doubled := {name for name in self.columns if self.columns.count(name) > 1}:
@@ -77,8 +79,10 @@ class ParquetReader:
                 row = span.stop
                 if span.stop > start:
                     yield span.tail(max(start - span.start, 0))
-        except READ_FAULTS as fault:
-            raise self._unreadable(fault) from None
+        except FAULTS as fault:
+            raise self._unreadable(fault, row) from None
+        if row != sum(groups):
+            raise self._unreadable(EOFError(f"{row} rows, but the footer says {sum(groups)}"))
 
     def _rows(self) -> int:
         """Return how many rows make about BATCH_BYTES, by the sizes in the footer."""
@@ -87,7 +91,10 @@ class ParquetReader:
         row_bytes = max(sizes / max(meta.num_rows, 1), 16 * len(self.columns), 1)
         return int(min(max(BATCH_BYTES / row_bytes, 1), ROWS_MAX))
 
-    def _unreadable(self, fault: BaseException) -> SourceError:
+    def _unreadable(self, fault: BaseException, row: int | None = None) -> SourceError:
+        """Return the fault in words; row: the first of the batch that could not be read."""
         what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         fix = "check the export; read it with another tool"
-        return SourceError(f"cannot be read as Parquet: {what}", where=self._file.path, fix=fix)
+        at = "" if row is None else f", from row {row + self.first_row} on"
+        what = f"cannot be read as Parquet{at}: {what}"
+        return SourceError(what, where=self._file.path, fix=fix)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     import pyarrow as pa
 
     from backfill.codes import Code
@@ -17,6 +18,9 @@ JSON_KIND: Final = {b"backfill": b"json"}
 
 LINE: Final = "\0line"
 """The hidden column that keeps a JSON line as it was read, for the rejects file."""
+
+BROKEN_MAX: Final = 2_000
+"""In one span: each is an object of its own, many times as large as its cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,29 @@ class Broken:
     """What could be made of it, in the order of the columns; as many as there are columns."""
 
 
+WHY: Final = ("_row", "_column", "_code", "_reason")
+"""What a dead letter says of its row, after the row's own columns."""
+
+WHICH: Final = "_file"
+"""Added where a source has several files, since a row alone would not say where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the rows of a span once stood, when they are read again from a dead-letter file."""
+
+    label: str
+    """The file as dead letters name it."""
+    sha256: str
+    first_row: int
+    rows: np.ndarray
+    """By offset: the row of that file, from 0."""
+
+    def part(self, start: int, stop: int | None) -> Origin:
+        """Return that of the rows [start, stop) of the span."""
+        return Origin(self.label, self.sha256, self.first_row, self.rows[start:stop])
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Rows [start, start + batch.num_rows) of one file."""
@@ -37,6 +64,7 @@ class Span:
     batch: pa.RecordBatch
     broken: dict[int, Broken] = field(default_factory=dict)
     """By the row's offset in the batch."""
+    origin: Origin | None = None
 
     @property
     def stop(self) -> int:
@@ -46,12 +74,26 @@ class Span:
     def tail(self, offset: int) -> Span:
         """Return the rows from this offset on."""
         broken = {at - offset: row for at, row in self.broken.items() if at >= offset}
-        return Span(self.start + offset, self.batch.slice(offset), broken)
+        origin = self.origin and self.origin.part(offset, None)
+        return Span(self.start + offset, self.batch.slice(offset), broken, origin)
+
+    def parts(self) -> Iterator[Span]:
+        """Yield the same rows in spans of at most BROKEN_MAX broken ones, for the memory's sake."""
+        at = sorted(self.broken)
+        first = 0
+        for n in range(0, max(len(at), 1), BROKEN_MAX):
+            stop = at[n + BROKEN_MAX] if n + BROKEN_MAX < len(at) else self.batch.num_rows
+            broken = {row - first: self.broken[row] for row in at[n : n + BROKEN_MAX]}
+            origin = self.origin and self.origin.part(first, stop)
+            batch = self.batch.slice(first, stop - first)
+            yield Span(self.start + first, batch, broken, origin)
+            first = stop
 
     def head(self, count: int) -> Span:
         """Return the first rows."""
         broken = {at: row for at, row in self.broken.items() if at < count}
-        return Span(self.start, self.batch.slice(0, count), broken)
+        origin = self.origin and self.origin.part(0, count)
+        return Span(self.start, self.batch.slice(0, count), broken, origin)
 
 
 class Reader(Protocol):
