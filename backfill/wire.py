@@ -172,12 +172,12 @@ class Wire:
             ValueError,
         ) as fault:
             self.close()
-            is_late = alarm.has_rung or _is_timeout(fault)
-            told = self._late if is_late else _told(fault)
+            if alarm.has_rung or _is_timeout(fault):
+                raise WireError(self._late) from None
+            told = _told(fault)
             if told in _PROXY_REFUSALS:
                 raise TrustError(_PROXY_REFUSALS[told]) from None
-            is_distrust = _is_distrust(fault) and not is_late
-            raise (TrustError if is_distrust else WireError)(told) from None
+            raise (TrustError if _is_distrust(fault) else WireError)(told) from None
         if alarm.has_rung:
             self.close()
             raise WireError(self._late)

@@ -417,6 +417,14 @@ def test_an_outage_ends_the_run_resumable_when_patience_ends(fault: Answer | Exc
     assert max(done.waits) <= 30  # half of the cap, since the dice are played
 
 
+def test_a_wait_that_ends_with_the_patience_is_still_waited() -> None:
+    asks = Answer(503, {"Retry-After": "80"}, b"")
+    assert isinstance(deliver(batches(1), in_turn(asks, GOOD), max_outage_s=80.0).only, Settled)
+    assert isinstance(
+        deliver(batches(1), in_turn(asks, GOOD), max_outage_s=79.0).error, ResumableError
+    )
+
+
 def test_the_time_in_which_a_request_hung_counts_as_an_outage() -> None:
     play = Play()
 
@@ -438,14 +446,6 @@ def test_what_hung_before_the_last_success_is_no_part_of_an_outage() -> None:
     line.succeeded()  # another sender's request, while the first one hung
     play.now_s = 100.0
     assert line.failed(None, attempt=1, begun_s=0.0, reason="hung") < 1
-
-
-def test_a_wait_that_ends_with_the_patience_is_still_waited() -> None:
-    asks = Answer(503, {"Retry-After": "80"}, b"")
-    assert isinstance(deliver(batches(1), in_turn(asks, GOOD), max_outage_s=80.0).only, Settled)
-    assert isinstance(
-        deliver(batches(1), in_turn(asks, GOOD), max_outage_s=79.0).error, ResumableError
-    )
 
 
 def test_any_success_begins_the_patience_anew() -> None:

@@ -170,7 +170,11 @@ BREAKAGES: Final[dict[str, tuple[str, str, str]]] = {
         "0 < late_s <= LATE_SHARE / rate",
         "0 < late_s < 10",
     ),
-    "patience has no end": ("errand.Line.failed", "> settings.max_outage_s", "> 1e12"),
+    "patience has no end": (
+        "errand.Line.failed",
+        "wait_s > settings.max_outage_s",
+        "wait_s > 1e12",
+    ),
     "a watermark jumps over a gap": (
         "watermark.Watermark.settle",
         "while merged and",
@@ -184,8 +188,8 @@ BREAKAGES: Final[dict[str, tuple[str, str, str]]] = {
     "a state forgets what is ahead": ("watermark.Watermark.dump", "in lane.done]", "in ()]"),
     "a state does not know its dead letters": (
         "runner._commit",
-        '"rejects": books.rejects',
-        '"": books.rejects',
+        "lengths[file.path.stem] = file.length",
+        "lengths[''] = file.length",
     ),
     "a state is saved before its rows": (
         "runner._commit",
