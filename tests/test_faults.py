@@ -395,7 +395,8 @@ def test_a_413_before_the_body_is_read_halves_the_batch_and_rejects_nothing(
     cli: Cli, write: Callable[..., Path], door: Door
 ) -> None:
     mapping = write("track", 900)
-    early = [Fault("413", answer(413), "linger", reads) for reads in ("some", "nothing")]
+    large = answer(413, b"", "Connection: close")
+    early = [Fault("413", large, "linger", reads) for reads in ("some", "nothing")]
     with Raw(in_turn(early)) as raw:
         done = run(cli, raw.url)
     assert (done.code, done.report["rows"]["delivered"], raw.books.taken) == (0, 900, 900)
