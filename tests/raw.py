@@ -36,8 +36,9 @@ class Fault:
 
     name: str
     answer: bytes = b""
-    then: Literal["keep", "close", "reset", "hang", "drip"] = "close"
-    """What the connection does after the answer; a drip goes on a byte at a time."""
+    then: Literal["keep", "close", "linger", "reset", "hang", "drip"] = "close"
+    """What the connection does after the answer; a drip goes on a byte at a time. Who closes
+    on what it did not read may take back its answer by that; who lingers reads on for so long."""
     reads: Literal["nothing", "some", "all"] = "all"
     """How much of the request, before it answers."""
     is_kept: bool = False
@@ -188,6 +189,10 @@ class Raw:
             conn.sendall(fault.after)
         if fault.then == "reset":
             conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif fault.then == "linger":
+            conn.shutdown(socket.SHUT_WR)
+            while conn.recv(1 << 20):
+                pass
         elif fault.then == "hang":
             self._is_closed.wait(60)
         elif fault.then == "drip":

@@ -200,7 +200,7 @@ def equal(one: Books, other: Books) -> bool:
 @pytest.mark.parametrize(
     ("kind", "step"),
     # one lane of a small file waits for itself after each fault: all of them take 30 s
-    [("track", 1), ("identify", 12), pytest.param("identify", 1, marks=pytest.mark.large)],
+    [("track", 1), ("identify", 16), pytest.param("identify", 1, marks=pytest.mark.large)],
 )
 def test_faults_that_pass_lose_no_row_and_reject_none(
     cli: Cli, write: Callable[..., Path], door: Door, kind: str, step: int
@@ -286,7 +286,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        *OUTAGES[:: len(OUTAGES) // 6],  # that each of them is an outage, faults that pass say
+        *OUTAGES[:: len(OUTAGES) // 4],  # that each of them is an outage, faults that pass say
         *[pytest.param(case, marks=pytest.mark.large) for case in OUTAGES],
         *OUTAGES[-3:],
         *ASKED,
@@ -367,7 +367,7 @@ def test_a_destination_that_is_not_there_is_waited_for_and_then_given_up(
     with socket.create_server((HOST, 0)) as taken:
         url = url.replace("PORT", str(taken.getsockname()[1]))
     mapping = write("track", 30)
-    done = door(mapping, to=url, max_outage_s=0.4)
+    done = door(mapping, to=url, max_outage_s=0.8)
     assert (done["exit_code"], done["error"]["where"]) == (4, url)
     assert done["error"]["what"].startswith("nothing was delivered for ")
     log = next((mapping.parent / "state").rglob("log.jsonl")).read_text()
@@ -395,7 +395,8 @@ def test_a_413_before_the_body_is_read_halves_the_batch_and_rejects_nothing(
     cli: Cli, write: Callable[..., Path], door: Door
 ) -> None:
     mapping = write("track", 900)
-    early = [Fault("413", answer(413), reads="some"), Fault("413", answer(413), reads="nothing")]
+    large = answer(413, b"", "Connection: close")
+    early = [Fault("413", large, "linger", reads) for reads in ("some", "nothing")]
     with Raw(in_turn(early)) as raw:
         done = run(cli, raw.url)
     assert (done.code, done.report["rows"]["delivered"], raw.books.taken) == (0, 900, 900)
@@ -518,14 +519,14 @@ def test_a_far_side_that_hangs_up_amid_the_handshake_is_an_outage_that_passes(
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_proxy_in_trouble_is_waited_for(
     write: Callable[..., Path], door: Door, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     mapping = write("track", 30)
     with Raw(always(Fault("proxy", answer(status), reads="some"))) as raw:
         monkeypatch.setenv("HTTPS_PROXY", raw.url)
-        done = door(mapping, to="https://cdp.example", max_outage_s=0.3, connections=1)
+        done = door(mapping, to="https://cdp.example", max_outage_s=0.8, connections=1)
     assert done["exit_code"] == 4
     assert f"Tunnel connection failed: {status}" in done["error"]["what"]
     assert raw.connections > 1
@@ -553,18 +554,18 @@ def test_a_storm_of_refusals_never_brings_more_requests_than_the_rate(
     cli: Cli, write: Callable[..., Path]
 ) -> None:
     """Retries are requests too; after a 429 the rate halves, and it climbs back."""
-    write("track", 72)
+    write("track", 54)
     busy = Fault("503", answer(503), then="keep")
     too_fast = Fault("429", answer(429), then="keep")
-    with Raw(lambda n: too_fast if n == 40 else busy if n < 40 and n % 3 == 1 else GOOD) as raw:
+    with Raw(lambda n: too_fast if n == 30 else busy if n < 30 and n % 3 == 1 else GOOD) as raw:
         done = run(cli, raw.url, "--batch-messages", 1, rate=RATE)
-    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 72, 72)
+    assert (done.code, raw.books.taken, len(raw.books.ids)) == (0, 54, 54)
     at_s = sorted(seen.at_s for seen in raw.seen)
-    assert len(at_s) == 72 + 13 + 1
+    assert len(at_s) == 54 + 10 + 1
     assert most_in_a_second(at_s) <= RATE + 1 + LATE
-    assert pace(at_s[2:40]) < 1.6 / RATE, "the storm did not hold it up: it was busy"
-    after = at_s[42:]  # one may have been on its way
-    slow, later = pace(after[:10]), pace(after[24:34])
+    assert pace(at_s[2:30]) < 1.6 / RATE, "the storm did not hold it up: it was busy"
+    after = at_s[32:]  # one may have been on its way
+    slow, later = pace(after[:10]), pace(after[22:33])
     assert 1.5 / RATE < slow < 3.5 / RATE, "half the rate"
     assert later < 0.95 * slow, "and more again, a twentieth a second"
 
