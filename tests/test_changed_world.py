@@ -127,8 +127,6 @@ def huge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "how"),
     [
-        (linked, "it cannot be read (it is a symbolic link)"),
-        (dangling, "it cannot be read (it is a symbolic link)"),
         (folder, "it cannot be read (it is no file)"),
         (pipe, "it cannot be read (it is no file)"),
         (huge, "it is far too large"),
@@ -142,6 +140,22 @@ def test_a_state_that_is_no_file_of_ours_is_named(
     harm(path)
     told = {"what": f"the checkpoint is damaged: {how}", "where": str(path), "fix": PREVIOUS}
     assert door(begun, **HOW) == {"exit_code": 13, "error": told}
+    assert len(ledger.arrivals) == 4
+
+
+@pytest.mark.parametrize("harm", [linked, dangling])
+def test_a_state_that_is_a_symbolic_link_is_refused_before_it_is_read(
+    begun: Path, door: Door, ledger: Ledger, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "state/orders/checkpoint.json"
+    harm(path)
+    told = door(begun, **HOW)
+    assert told["exit_code"] == 2
+    assert told["error"] == {
+        "what": "this is a symbolic link, nothing is written to it",
+        "where": str(path),
+        "fix": "remove it, or move what it points to into its place",
+    }
     assert len(ledger.arrivals) == 4
 
 

@@ -593,7 +593,7 @@ def test_a_link_that_appears_while_a_run_is_on_is_not_written_through(tmp_path: 
         file.cut_back(3)
     file.path.unlink()
     file.path.write_bytes(ArrowForm(pa.schema([("a", pa.int64())]), many=False).opening())
-    (tmp_path / "rejects.tmp").symlink_to(other)
+    (tmp_path / "rejects.parquet.tmp").symlink_to(other)
     with pytest.raises(OSError, match="symbolic links"):
         file.finished()
     assert other.read_bytes() == b"precious"
