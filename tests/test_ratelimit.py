@@ -203,3 +203,28 @@ def test_a_slowed_run_keeps_its_slower_rate(rate: float, gaps: list[float]) -> N
         top = bucket.rate_at(now_s)
         assert top is not None
         assert most_in_a_second(found) <= floor(top) + 2 if found else True
+
+
+def test_a_sender_later_than_half_an_interval_is_not_made_up_for() -> None:
+    bucket = TokenBucket(10.0)
+    assert bucket.wait_s(0.0) == 0.0
+    assert bucket.wait_s(0.24) == 0.0  # its place was at 0.1
+    assert bucket.wait_s(0.24) == pytest.approx(0.1)
+
+
+def test_what_an_unlimited_run_was_doing_is_counted_up_to_now() -> None:
+    bucket = TokenBucket(None)
+    for at in range(40):
+        bucket.wait_s(1000 + at / 20)
+    bucket.slow_down(1001.9, 1004.0)
+    assert bucket.rate_at(1004.0) == 5
+    bucket.slow_down(1004.5, 1004.5)  # the second time halves what the first one left
+    assert bucket.rate_at(1004.5) == pytest.approx(10 * (0.5 + 0.5 * CLIMB_PER_S) / 2)
+
+
+def test_an_unlimited_run_is_never_taken_for_slower_than_one_a_second() -> None:
+    bucket = TokenBucket(None)
+    for at_s in (0.0, 50.0):
+        bucket.wait_s(at_s)
+    bucket.slow_down(50.0, 60.0)
+    assert bucket.rate_at(60.0) == 0.5
