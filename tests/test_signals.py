@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,14 @@ def stopped(running: subprocess.Popen[str], number: int, *, within_s: float) -> 
     assert time.monotonic() - begun_s < within_s
     assert "Traceback" not in err
     return Done(running.returncode, out, err)
+
+
+@pytest.fixture(autouse=True)
+def _a_closed_terminal_counts() -> Iterator[None]:
+    """Under nohup these tests would inherit that SIGHUP is ignored, as a run does on purpose."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 GoesOn = Callable[..., None]
