@@ -21,7 +21,6 @@ from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
-from backfill.retry import Letters, finished_state, input_of_letters, waiting
 from backfill.runner import Options, Stop, run_stream
 from backfill.survey import Survey, survey
 from backfill.wire import Key, Target, Wire, proxy_of
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from backfill.log import Log
     from backfill.mapping import Mapping
+    from backfill.retry import Letters
     from backfill.shard import Counts
 
 STATE = ".backfill"
@@ -125,6 +125,8 @@ def retry_all(
 
     Yields nothing where none wait. Raises BackfillError where they cannot be sent.
     """
+    from backfill.retry import finished_state, input_of_letters, waiting  # noqa: PLC0415  all readers
+
     main = Store(settings.state, mapping.name)
     with _target(settings) as (target, name):
         proxy = _announce(target, settings)

@@ -117,6 +117,7 @@ def input_of_letters(letters: Letters, state: State, mapping: Mapping) -> Input:
     stat = letters.copy.stat()
     file = SourceFile(str(letters.copy), suffix, stat.st_size, stat.st_mtime_ns)
     opened = partial(open_letters, files=files, where=str(letters.path), restored=restored)
+    opened(file).check()
     return Input([file], opened, files.is_many)
 
 

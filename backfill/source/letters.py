@@ -62,10 +62,7 @@ class LettersReader:
     def __init__(
         self, inner: Reader, files: Files, where: str, restored: Callable[[str], str] | None
     ) -> None:
-        """restored: undoes in CSV cells what keeps spreadsheets from running them.
-
-        Raises SourceError with every row that does not say which row of the source it is.
-        """
+        """restored: undoes in CSV cells what keeps spreadsheets from running them."""
         self._inner = inner
         self._files = files
         self._where = where
@@ -74,7 +71,6 @@ class LettersReader:
         self.has_all_columns = inner.has_all_columns
         self.schema = None if inner.schema is None else self._fields(inner.schema)
         self.first_row = inner.first_row
-        self._check()
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on; each span holds rows of one file of the source."""
@@ -143,7 +139,8 @@ class LettersReader:
         labels = _texts(span.batch.column(WHICH)) if many else [only] * len(rows)
         yield from zip(rows, labels, strict=True)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Read it once; raise SourceError with every row that does not say which row it was."""
         wanted = [WHY[0], *([WHICH] if self._files.is_many else [])]
         missing = [name for name in wanted if name not in self._inner.columns]
         if missing and self._inner.columns:  # a JSON line may have any keys
@@ -251,7 +248,7 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 def open_letters(
     file: SourceFile, *, files: Files, where: str, restored: Callable[[str], str]
-) -> Reader:
+) -> LettersReader:
     """Open a dead-letter file of the format of its source. where: what faults are told of."""
     if file.format == "csv":
         return LettersReader(CsvReader(file, CsvDialect()), files, where, restored)
