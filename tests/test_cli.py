@@ -699,3 +699,11 @@ def test_the_batches_of_a_run_are_in_the_order_of_the_rows(
     assert all(a < b for a, b in pairwise(totals))
     assert [len(messages(body)) for body in ledger.bodies] == [7, 7, 7, 7, 2]
     assert cli("run", "orders.yaml", "--to", ledger.url, "--batch-bytes", "10").code == 2
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_help_of_a_verb_shows_its_example_on_a_line_of_its_own(cli: Cli, verb: str) -> None:
+    done = cli(verb, "--help")
+    assert done.code == 0
+    assert "\\b" not in done.out
+    assert f"\n  Example:\n    backfill {verb}" in done.out

@@ -49,7 +49,7 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(spec.VERSION, prog_name="backfill")
 def backfill() -> None:
-    r"""Bring years of customer history into Customer.io.
+    """Bring years of customer history into Customer.io.
 
     A mapping file says how the columns of CSV, Parquet and JSON lines become messages.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.delivery_options
 @options.JSON
 def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **given: Any) -> int:
-    r"""Tell every fault of a mapping, then what every row would become. Nothing is sent.
+    """Tell every fault of a mapping, then what every row would become. Nothing is sent.
 
     \b
     Example:

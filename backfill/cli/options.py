@@ -44,7 +44,9 @@ RECENT = click.option(
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
 
 
-LOG_FORMAT = click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+LOG_FORMAT = click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="How -v tells it."
+)
 QUIET = click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 NO_PROGRESS = click.option("--no-progress", is_flag=True, help="No progress bar.")
 MAX_OUTAGE = click.option(
@@ -93,6 +95,14 @@ def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the verbs that send: how patient they are, and how much they say."""
+    talk = (NO_PROGRESS, LOG_FORMAT, VERBOSE, QUIET, JSON)
+    for option in (*talk, KEY_FILE, MAX_OUTAGE, MAX_REJECTS, STATE):
+        command = option(command)
+    return delivery_options(command)
 
 
 def leave_pandas_out() -> None:

@@ -15,7 +15,7 @@ from backfill.errors import DestinationError, ResumableError
 @options.KEY_FILE
 @options.JSON
 def ping(*, to: str | None, key_file: str | None, as_json: bool) -> int:
-    r"""Ask whether the key is good: one strict request that stores nothing.
+    """Ask whether the key is good: one strict request that stores nothing.
 
     It is an empty batch: a good key is told what is wrong with it (400), a bad key that it is bad.
 

@@ -29,7 +29,7 @@ def preview(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Show the exact messages of some rows, beside the row. Nothing is sent.
+    """Show the exact messages of some rows, beside the row. Nothing is sent.
 
     \b
     Example:

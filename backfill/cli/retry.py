@@ -18,16 +18,7 @@ if TYPE_CHECKING:
 @options.MAPPINGS
 @click.option("--held", "is_held", is_flag=True, help="The rows of held.csv: send them now.")
 @options.TO
-@options.delivery_options
-@options.STATE
-@options.MAX_REJECTS
-@options.MAX_OUTAGE
-@options.KEY_FILE
-@options.JSON
-@options.QUIET
-@options.VERBOSE
-@options.LOG_FORMAT
-@options.NO_PROGRESS
+@options.sending_options
 def retry(  # noqa: PLR0913  one parameter an option
     mappings: tuple[str, ...],
     *,
@@ -39,7 +30,7 @@ def retry(  # noqa: PLR0913  one parameter an option
     no_progress: bool,
     **given: Any,
 ) -> int:
-    r"""Send the rows of the rejects file again, after a person corrected their cells.
+    """Send the rows of the rejects file again, after a person corrected their cells.
 
     Correct the cells in place and leave _row (and _file) as they are: each row gets the message ids
     that it would have had. Rows that still fail are in a new rejects file, for the next retry. Rows

@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 @options.TO
 @click.option("--dry-run", is_flag=True, help="All but sending; writes nothing.")
 @options.LIMIT
-@options.delivery_options
-@options.STATE
 @click.option("--restart", is_flag=True, help="Forget the checkpoint and send all again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.MAX_REJECTS
-@options.MAX_OUTAGE
 @options.RECENT
 @click.option("--use-previous", is_flag=True, help="Resume from checkpoint.json.prev.")
-@options.KEY_FILE
-@options.JSON
-@options.QUIET
-@options.VERBOSE
-@options.LOG_FORMAT
-@options.NO_PROGRESS
+@options.sending_options
 def run(  # noqa: PLR0913  one parameter an option
     mappings: tuple[str, ...],
     *,
@@ -48,7 +39,7 @@ def run(  # noqa: PLR0913  one parameter an option
     no_progress: bool,
     **given: Any,
 ) -> int:
-    r"""Check as it goes, send, checkpoint, report; the same command again resumes.
+    """Check as it goes, send, checkpoint, report; the same command again resumes.
 
     MAPPING is a file or a folder of them.
 

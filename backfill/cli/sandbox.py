@@ -29,7 +29,7 @@ DB = click.option(
 @click.option("--seed", type=int, default=0, help="Draws the same faults again.")
 @click.pass_context
 def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed: int) -> None:
-    r"""Serve the local stand-in of the destination on loopback, until it is stopped.
+    """Serve the local stand-in of the destination on loopback, until it is stopped.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
 @DB
 @click.pass_context
 def show(ctx: click.Context, what: str, ids: tuple[str, ...], db: Path) -> None:
-    r"""Show what the sandbox received, as JSON.
+    """Show what the sandbox received, as JSON.
 
     \b
     Example:

@@ -9,7 +9,7 @@ import click
 
 @click.command(short_help="The JSON Schema of the mapping language.")
 def schema() -> None:
-    r"""Print the JSON Schema of the mapping language, made from the models that check it.
+    """Print the JSON Schema of the mapping language, made from the models that check it.
 
     \b
     Example:

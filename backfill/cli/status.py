@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.STATE
 @options.JSON
 def status(mappings: tuple[str, ...], *, state: Path, as_json: bool) -> int:
-    r"""Tell where each stream stands, from the state alone; nothing is read but checkpoints.
+    """Tell where each stream stands, from the state alone; nothing is read but checkpoints.
 
     \b
     Example:
