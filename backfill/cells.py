@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import STRING, is_ascii, offsets
+from backfill.columns import STRING, is_ascii, mask, offsets, valid
 from backfill.source import JSON_KIND, Span
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Frame:
     """n rows and their columns; the faults found in them.
 
     For what stands inside a list column, a frame has one row an item, and `parents` tells the row
-    of the record batch that each item belongs to.
+    of the record batch that each item belongs to. Where rows go together in one message, a frame
+    has one row a group, and `inside` are the rows of the groups.
     """
 
     count: int
@@ -61,11 +62,29 @@ class Frame:
     prefix: str = ""
     notes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Values that are sent, but worth a word of `check`: (column, what) → how many."""
+    is_part: bool = False
+    """Whether it has some of the rows of another frame, each once: `parents` are those."""
+    inside: Inside | None = None
 
     def cells(self, name: str) -> Cells:
-        """Return a column; one that is not there is blank (JSON lines may miss a key)."""
+        """Return a column; one that is not there is blank (JSON lines may miss a key).
+
+        Of a group it is the one value that all its rows have; else the group fails.
+        """
         found = self.columns.get(name)
+        if found is None and self.inside is not None:
+            found = self.columns[name] = self._shared(name, self.inside)
         return found if found is not None else Cells(pa.nulls(self.count))
+
+    def _shared(self, name: str, inside: Inside) -> Cells:
+        cells = inside.frame.cells(name)
+        first = cells.data.take(pa.array(inside.firsts(self.count)))
+        differs = ~_same(cells.data, first.take(pa.array(inside.parents))) & inside.is_whole
+        if differs.any():
+            bad = np.zeros(self.count, bool)
+            bad[inside.parents[differs]] = True
+            self.fail(name, Code.GROUP_DIFFERS, bad, None)
+        return Cells(first, cells.is_json)
 
     def fail(self, column: str, code: Code, mask: np.ndarray, shown: pa.Array | None) -> None:
         """Note the rows of a mask; `shown` has the values to be repeated in the reason."""
@@ -84,11 +103,24 @@ class Frame:
 
     def failed(self, column: str) -> np.ndarray:
         """Return the mask of the rows that failed at a column. Only for a frame of whole rows."""
-        found = np.zeros(self.count, bool)
-        for fault in self.faults if self.parents is None else []:
-            if fault.column == column:
-                found[fault.rows] = True
-        return found
+        if self.parents is not None and not self.is_part:
+            return np.zeros(self.count, bool)
+        bad = [fault.rows for fault in self.faults if fault.column == column]
+        rows = np.arange(self.count) if self.parents is None else self.parents
+        return np.isin(rows, np.concatenate(bad)) if bad else np.zeros(self.count, bool)
+
+    def part(self, keep: np.ndarray) -> Frame:
+        """Return a frame of only these rows; what fails in it is noted here."""
+        if keep.all():
+            return self
+        kept, at = pa.array(keep), np.flatnonzero(keep)
+        columns = {
+            name: Cells(cells.data.filter(kept), cells.is_json)
+            for name, cells in self.columns.items()
+        }
+        rows = at if self.parents is None else self.parents[at]
+        inside = self.inside and self.inside.part(keep)
+        return Frame(len(at), columns, self.faults, rows, self.prefix, self.notes, True, inside)
 
     def inner(self, column: str, items: pa.StructArray, parents: np.ndarray) -> Frame:
         """Return the frame of the items of a list of structs."""
@@ -112,6 +144,37 @@ class Frame:
         if pa.types.is_duration(kind) or pa.types.is_interval(kind) or pa.types.is_union(kind):
             raise UnsupportedTypeError(str(about.type))
         return Cells(data, is_json=(about.metadata or {}).items() >= JSON_KIND.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The rows of n groups, in the order in which each group wants them."""
+
+    frame: Frame
+    parents: np.ndarray
+    """The group of each row, ascending; every group has a row."""
+    is_whole: np.ndarray
+    """Whether the row was split into cells; in a group, those that were come first."""
+
+    def firsts(self, count: int) -> np.ndarray:
+        """Return where the rows of each group begin."""
+        found: np.ndarray = np.searchsorted(self.parents, np.arange(count))
+        return found
+
+    def part(self, keep: np.ndarray) -> Inside:
+        """Return only the rows of these groups."""
+        rows = keep[self.parents]
+        numbers = np.cumsum(keep) - 1
+        return Inside(self.frame.part(rows), numbers[self.parents[rows]], self.is_whole[rows])
+
+
+def _same(left: pa.Array, right: pa.Array) -> np.ndarray:
+    """Return whether values are the same, pair by pair; blanks are."""
+    if pa.types.is_nested(left.type):
+        pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
+        return np.array([one == other for one, other in pairs], bool)
+    same: np.ndarray = mask(pc.equal(left, right)) | ~(valid(left) | valid(right))
+    return same
 
 
 def _shown(values: pa.Array, at: np.ndarray) -> list[str | None]:

@@ -48,6 +48,11 @@ class Code(StrEnum):
     VALUE_TOO_LONG = "value-too-long"
     OBJECT_TYPE = "object-type"
     MESSAGE_TOO_LONG = "message-too-long"
+    MEMBER_REFUSED = "member-refused"
+    GROUP_DIFFERS = "group-differs"
+    GROUP_AGAIN = "group-again"
+    GROUP_TOO_LONG = "group-too-long"
+    GROUP_BROKEN = "group-broken"
     REFUSED = "refused"
     RECENT_EVENT = "recent-event"
 
@@ -139,6 +144,23 @@ REASONS: Final[dict[Code, Reason]] = {
         "the message has {value} bytes, more than the 32000 the API takes",
         "shorten the row's cells or map fewer columns",
     ),
+    Code.MEMBER_REFUSED: Reason(
+        "{value}", "put the column into except: of the mapping, or name it there on its own"
+    ),
+    Code.GROUP_DIFFERS: Reason(
+        "the rows of the group have different values",
+        "map it inside each_row, choose one with {{agg: first, column: …}}, or correct the cells",
+    ),
+    Code.GROUP_AGAIN: Reason(
+        "{value}", "sort the source by group_by, so that the rows of a group stand together"
+    ),
+    Code.GROUP_TOO_LONG: Reason(
+        "the group has more than {value} rows",
+        "set rows: {{max_rows: …}}, or choose another group_by",
+    ),
+    Code.GROUP_BROKEN: Reason(
+        "another row of its group was rejected, and a group is sent whole", "correct that row"
+    ),
     Code.REFUSED: Reason("the destination refused it: {value}", "correct the row"),
     Code.RECENT_EVENT: Reason(
         "the event of {value} is newer than 72 hours and could start campaigns",
@@ -154,6 +176,9 @@ WHOLE: Final = {
     Code.NOT_UTF8,
     Code.REFUSED,
     Code.MESSAGE_TOO_LONG,
+    Code.GROUP_TOO_LONG,
+    Code.GROUP_AGAIN,
+    Code.MEMBER_REFUSED,
 }
 """These bring words of their own, not a cell to be quoted."""
 

@@ -34,7 +34,8 @@ from backfill.transform import column, members, value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEVER: Final = pa.scalar(np.iinfo(np.int64).min, pa.int64())
+BLANK_MS: Final = int(np.iinfo(np.int64).min)
+NEVER: Final = pa.scalar(BLANK_MS, pa.int64())
 TRUE: Final = pa.scalar(True, pa.bool_())
 LABELS: Final = ("event", "name", "category")
 
@@ -45,6 +46,8 @@ class Draft:
 
     index: int
     kind: spec.MessageType
+    frame: Frame
+    """The rows that have this message."""
     members: dict[str, Value] = field(default_factory=dict)
     body: list[tuple[str, Value]] = field(default_factory=list)
     """The members of traits or properties."""
@@ -53,11 +56,46 @@ class Draft:
     time_texts: Callable[[], pa.Array] | None = None
     columns: dict[str, str] = field(default_factory=dict)
     """Which column each member comes from, for the reasons."""
+    rows: np.ndarray | None = None
+    """Which of the rows have this message; None: all."""
+
+    def spread(self, found: np.ndarray, count: int, blank: int) -> np.ndarray:
+        """Return the numbers of its messages as those of n rows; blank where there is none."""
+        if self.rows is None:
+            return found
+        spread = np.full(count, blank, np.int64)
+        spread[self.rows] = found
+        return spread
+
+    def kept(self, keep: np.ndarray) -> Draft:
+        """Return only the messages of these rows; `rows` are places among the kept ones."""
+        mine = keep if self.rows is None else keep[self.rows]
+        rows = None if self.rows is None else (np.cumsum(keep) - 1)[self.rows[mine]]
+        if rows is not None and len(rows) == keep.sum():
+            rows = None
+        if mine.all():
+            return replace(self, rows=rows)
+        kept = pa.array(mine)
+        return Draft(
+            self.index,
+            self.kind,
+            self.frame,
+            {name: found.filter(kept) for name, found in self.members.items()},
+            [(name, found.filter(kept)) for name, found in self.body],
+            rows=rows,
+        )
 
 
-def draft(message: Any, index: int, frame: Frame) -> Draft:
-    """Evaluate the members of one message."""
-    made = Draft(index, spec.TYPES[message.type])
+def draft(message: Any, index: int, frame: Frame, wanted: np.ndarray | None = None) -> Draft:
+    """Evaluate the members of one message. wanted: the rows that have it, if not all."""
+    if wanted is None or wanted.all():
+        return _filled_in(Draft(index, spec.TYPES[message.type], frame), message)
+    made = Draft(index, spec.TYPES[message.type], frame.part(wanted), rows=np.flatnonzero(wanted))
+    return _filled_in(made, message)
+
+
+def _filled_in(made: Draft, message: Any) -> Draft:
+    frame = made.frame
     for member in (*spec.MEMBER_ORDER, "category", "messageId"):
         form = getattr(message, member, None)
         if form is None:
@@ -160,7 +198,7 @@ def identifier(form: Any, frame: Frame) -> Value:
     cells = frame.cells(how.column)
     texts = id_texts(how.column, cells, frame)
     if how.model_fields_set - {"column"}:
-        frame = replace(frame, columns={how.column: Cells(texts)})
+        frame = replace(frame, columns={**frame.columns, how.column: Cells(texts)})
         texts = _texts(how, frame)
     return _no_empty(texts)
 

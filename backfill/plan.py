@@ -7,16 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from backfill import spec
+from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
+from backfill.grouping import Grouping, Seen
 from backfill.mapping.check import forms_of
 from backfill.mapping.document import EachForm
 from backfill.mapping.words import nearest
 from backfill.message import draft
-from backfill.source import Span, find_files, hashed, open_file
+from backfill.source import Groups, Span, find_files, hashed, open_file
+from backfill.units import grouped
 from backfill.validate import Rules
 
 if TYPE_CHECKING:
@@ -54,6 +58,8 @@ class Job:
     open: Callable[[SourceFile], Reader]
     is_many: bool
     """Whether the source has several files, so that dead letters say which."""
+    grouping: Grouping | None = None
+    """How rows go together in one message; None: each is one of its own."""
 
     @property
     def lane_member(self) -> tuple[int, str] | None:
@@ -137,10 +143,19 @@ def make_plan(
         limits=limits,
         open=found.open,
         is_many=found.is_many,
+        grouping=_grouping(mapping, files),
     )
     labels = labels_of([file.path for file in files])
     shards = zip(files, labels, strict=True)
     return Plan(job, tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards)))
+
+
+def _grouping(mapping: Mapping, files: list[SourceFile]) -> Grouping | None:
+    document = mapping.document
+    if document.rows is None:
+        return None
+    blank = document.source.blank if files[0].format == "csv" else []
+    return Grouping(tuple(document.rows.group_by), document.rows.max_rows, blank, Seen())
 
 
 def labels_of(paths: list[str]) -> list[str]:
@@ -176,10 +191,15 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     if reader.schema is None:
         return
     lints = list(_each_lints(mapping, reader.schema))
-    empty = Span(0, pa.RecordBatch.from_pylist([], schema=reader.schema))
+    none = pa.RecordBatch.from_pylist([], schema=reader.schema)
+    empty = Span(0, none, groups=Groups(no_rows(), {}))
     try:
-        frame = frame_of(empty, sorted(mapping.columns), mapping.document.source.blank)
-        for index, message in enumerate(mapping.document.messages):
+        names = mapping.names_in(reader.schema.names)
+        frame = frame_of(empty, names, mapping.document.source.blank)
+        if mapping.document.rows is not None:
+            frame = grouped(empty, frame, np.ones(0, bool), None).frame
+        messages, _ = mapping.messages(tuple(reader.schema.names))
+        for index, message in enumerate(messages):
             draft(message, index, frame)
     except UnsupportedTypeError as fault:
         places = dict(mapping.column_places)

@@ -13,16 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill import natural
+from backfill.aggregate import aggregate
 from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
 from backfill.mapping.document import (
+    AggForm,
     ArrayForm,
     ColumnForm,
     ConstForm,
     EachForm,
+    EachRowForm,
     JsonForm,
     ObjectForm,
     column_form,
@@ -195,6 +198,28 @@ def _each(form: EachForm, frame: Frame) -> Value:
     return typed
 
 
+def _each_row(form: EachRowForm, frame: Frame) -> Typed:
+    """The rows of each group as an array; rows of which nothing is left are left out."""
+    assert frame.inside is not None
+    inner, forms = frame.inside.frame, form.each_row
+    made = value(forms, inner) if isinstance(forms, str) else members(forms, inner)
+    texts = pa.nulls(inner.count, STRING) if made is None else texts_json(made, inner.count)
+    return array_of(raw(texts), frame.inside.parents, frame.count, empty=form.empty)
+
+
+def _agg(form: AggForm, frame: Frame) -> Value:
+    """One value of the rows of each group; a blank is judged once it is made."""
+    assert frame.inside is not None
+    rows, parents = frame.inside.frame, frame.inside.parents
+    if form.column is None:  # it counts the rows themselves
+        made: Value = raw(pa.repeat(pa.scalar("1", STRING), rows.count))
+    else:
+        made = column(form.value(), rows)
+    values = made if isinstance(made, Typed) else raw(texts_json(made, rows.count))
+    found = aggregate(form.agg, values, parents, frame.count)
+    return _blank(form.whole(), found, frame)
+
+
 def texts_json(made: Value, count: int) -> pa.StringArray:
     """Return n JSON texts, whatever the form."""
     return (
@@ -217,5 +242,7 @@ FORMS: Final[dict[type, Callable[[Any, Frame], Value | None]]] = {
     ObjectForm: _object,
     ArrayForm: _array,
     EachForm: _each,
+    EachRowForm: _each_row,
+    AggForm: _agg,
     JsonForm: _json,
 }

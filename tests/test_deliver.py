@@ -104,7 +104,7 @@ def batches(*sizes: int, lanes: int = 1) -> list[Batch]:
         span = Span(row, pa.record_batch({"row": pa.array(range(row, row + size))}))
         rows = np.arange(row, row + size)
         texts = pa.array([f',{{"row":{n}}}' for n in rows.tolist()], pa.string())
-        batcher = Batcher([row], Limits(10**9, 10**9), 1)
+        batcher = Batcher([row], Limits(10**9, 10**9))
         cut = [*batcher.add(Encodings(span, None, rows, texts, [], NONE, NONE)), *batcher.flush()]
         found += [replace(batch, lane=at % lanes) for batch in cut]
         row += size
@@ -335,7 +335,7 @@ def test_what_stops_a_run_repeats_nothing_that_was_sent(status: int) -> None:
     body = b'{"meta":{"errors":["userId in \'4711\' is not in the plan of this workspace"]}}'
     span = Span(0, pa.record_batch({"row": pa.array([4711])}))
     texts = pa.array([',{"row":4711}'], pa.string())
-    batcher = Batcher([0], Limits(10**9, 10**9), 1)
+    batcher = Batcher([0], Limits(10**9, 10**9))
     given_ = [*batcher.add(Encodings(span, None, np.arange(1), texts, [], NONE, NONE))]
     done = deliver([*given_, *batcher.flush()], lambda _body: Answer(status, {}, body))
     assert "userId in '…' is not in the plan of this workspace" in done.error.what
@@ -547,7 +547,7 @@ def test_a_row_of_several_messages_is_found_by_the_message_that_is_named() -> No
         at = 3 * rows.index(20) + 2  # the last of its three messages
         return Answer(400, {}, f'{{"errors":[{{"index":{at}}}]}}'.encode())
 
-    done = deliver([replace(batch, messages_per_row=3)], answer)
+    done = deliver([replace(batch, messages=batch.messages * 3)], answer)
     assert isinstance(done.only, Settled)
     assert [refusal.index for refusal in done.only.refusals] == [20]
     assert len(done.bodies) == 3

@@ -15,14 +15,23 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
-    *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
+    *(
+        "mapping.strict_yaml",
+        "mapping.document",
+        "mapping.groups",
+        "mapping.check",
+        "mapping.words",
+    ),
+    *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.groups"),
+    *("mapping.star", "mapping.check"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
     *("source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
-    *("natural", "convert", "transform", "message"),
-    *("validate", "identity", "encode", "batch", "watermark", "plan", "pipeline"),
+    *("natural", "convert", "evaluate", "aggregate", "transform", "message"),
+    *("validate", "identity", "encode", "batch", "watermark", "order", "grouping", "units"),
+    *("plan", "pipeline"),
     *(
         "answer",
         "whole",

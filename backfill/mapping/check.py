@@ -9,14 +9,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backfill import spec
 from backfill.mapping.document import (
+    AggForm,
     ArrayForm,
     ColumnForm,
     ConstForm,
     Document,
     EachForm,
+    EachRowForm,
     JsonForm,
     ObjectForm,
+    Options,
+    StarForm,
 )
+from backfill.mapping.groups import group_faults
+from backfill.mapping.star import star_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +63,8 @@ def faults_of(document: Document, name: str) -> list[Fault]:
         at: Path = ("messages", index)
         found += _members(message, at) + _reserved(message, at, document.guards.allow)
         found += _plain(message, at) + _constants(message, at, document.guards.allow)
+        found += group_faults(document, forms_of(message, at))
+        found += star_faults(message, forms_of(message, at))
         for path, form, _ in forms_of(message, at):
             found += _column(form, path, is_time=path[2:] == ("timestamp",))
     return found
@@ -202,7 +210,7 @@ def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
 
 
 def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
-    if not isinstance(form, ColumnForm):
+    if not isinstance(form, ColumnForm | AggForm):
         return []
     kind = "timestamp" if is_time else form.type
     found = []
@@ -226,7 +234,7 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
     return found + _timezone(form, path) + _pattern(form, path) + _else(form, path)
 
 
-def _timezone(form: ColumnForm, path: Path) -> list[Fault]:
+def _timezone(form: Options, path: Path) -> list[Fault]:
     if form.timezone is None:
         return []
     try:
@@ -238,7 +246,7 @@ def _timezone(form: ColumnForm, path: Path) -> list[Fault]:
     return []
 
 
-def _pattern(form: ColumnForm, path: Path) -> list[Fault]:
+def _pattern(form: Options, path: Path) -> list[Fault]:
     found: list[Fault] = []
     for text in form.format:
         is_pattern = "%" in text and not re.sub(DIRECTIVES, "", text).count("%")
@@ -267,7 +275,7 @@ def _regex(pattern: str) -> str:
     return ""
 
 
-def _else(form: ColumnForm, path: Path) -> list[Fault]:
+def _else(form: Options, path: Path) -> list[Fault]:
     other = form.else_
     if other in ("reject", "keep", "omit") or (isinstance(other, dict) and set(other) == {"const"}):
         return []
@@ -278,18 +286,46 @@ def _else(form: ColumnForm, path: Path) -> list[Fault]:
 def columns_of(document: Document) -> list[tuple[str, Path]]:
     """Every column of the source that is named, with the path of where it is named."""
     found: list[tuple[str, Path]] = [(name, ("key",)) for name in document.key]
+    if document.rows is not None:
+        found += [(name, ("rows", "group_by")) for name in document.rows.group_by]
+        if document.rows.order_within is not None:
+            found.append((document.rows.order_within, ("rows", "order_within")))
     for index, message in enumerate(document.messages):
         for path, form, is_field in forms_of(message, ("messages", index)):
             if is_field or (path[2:] == ("timestamp",) and form == NOW):
                 continue
             if isinstance(form, str):
                 found.append((form, path))
-            elif (key := READS.get(type(form))) is not None:
+            elif (key := READS.get(type(form))) is not None and getattr(form, key) is not None:
                 found.append((getattr(form, key), (*path, key.rstrip("_"))))
     return found
 
 
-READS: Final[dict[type, str]] = {ColumnForm: "column", JsonForm: "json_", EachForm: "each"}
+def named_in(document: Document, index: int) -> set[str]:
+    """Return the columns that the value forms of a message name."""
+    return {
+        name
+        for name, path in columns_of(document)
+        if path[:2] == ("messages", index) and path[2:] != ("when",)
+    }
+
+
+def star_paths(document: Document) -> list[Path]:
+    """Return where each `"*"` stands."""
+    return [
+        path
+        for index, message in enumerate(document.messages)
+        for path, form, _ in forms_of(message, ("messages", index))
+        if isinstance(form, StarForm)
+    ]
+
+
+READS: Final[dict[type, str]] = {
+    ColumnForm: "column",
+    AggForm: "column",
+    JsonForm: "json_",
+    EachForm: "each",
+}
 """The forms that read a column, and where they name it."""
 
 
@@ -314,7 +350,15 @@ def _walk(form: Any, path: Path, *, is_field: bool) -> Iterator[tuple[Path, Any,
     elif isinstance(form, ArrayForm):
         for index, inner in enumerate(form.array):
             yield from _walk(inner, (*path, "array", index), is_field=is_field)
+    elif isinstance(form, EachRowForm):
+        yield from _walk_items(form.each_row, (*path, "each_row"), is_field=is_field)
     elif isinstance(form, EachForm):
-        forms = form.as_.items() if isinstance(form.as_, dict) else [("", form.as_)]
-        for key, inner in forms:
-            yield from _walk(inner, (*path, "as", key) if key else (*path, "as"), is_field=True)
+        yield from _walk_items(form.as_, (*path, "as"), is_field=True)
+
+
+def _walk_items(forms: Any, at: Path, *, is_field: bool) -> Iterator[tuple[Path, Any, bool]]:
+    if isinstance(forms, str):
+        yield from _walk(forms, at, is_field=is_field)
+        return
+    for key, inner in forms.items():
+        yield from _walk(inner, (*at, key), is_field=is_field)

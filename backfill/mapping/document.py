@@ -107,6 +107,45 @@ class EachForm(Part):
     empty: Literal["omit", "keep"] = "omit"
 
 
+class EachRowForm(Part):
+    """The rows of a group as an array of objects, or of scalars."""
+
+    each_row: Annotated[
+        Annotated[dict[str, Value], Tag(f"{TAG}objects")] | Annotated[str, Tag(f"{TAG}scalars")],
+        Discriminator(lambda v: f"{TAG}scalars" if isinstance(v, str) else f"{TAG}objects"),
+    ]
+    empty: Literal["omit", "keep"] = "omit"
+
+
+class AggForm(Options):
+    """One value for the rows of a group."""
+
+    agg: Literal["sum", "count", "min", "max", "first", "last", "distinct"]
+    column: str | None = None
+
+    def value(self) -> ColumnForm:
+        """Return what is taken of each row: all but what a blank of the group means."""
+        return self._column(self.model_fields_set - {"agg", "blank", "default", "required"})
+
+    def whole(self) -> ColumnForm:
+        """Return what a blank of the group means."""
+        return self._column(self.model_fields_set & {"blank", "default", "required"})
+
+    def _column(self, names: set[str]) -> ColumnForm:
+        said = {name: getattr(self, name) for name in names}
+        if self.agg == "sum":
+            said.setdefault("type", "number")
+        return ColumnForm.model_construct(names, **{**said, "column": self.column or ""})
+
+
+class StarForm(Part):
+    """Under the key `"*"`: every column that matches and is not named elsewhere in the message."""
+
+    columns: OneOrMany
+    strip: str | None = None
+    except_: OneOrMany = Field(default=[], alias="except")
+
+
 class JsonForm(Part):
     """A text column that holds JSON, checked and passed on unchanged in meaning."""
 
@@ -114,12 +153,15 @@ class JsonForm(Part):
 
 
 FORMS: Final[dict[str, type[BaseModel]]] = {
+    "agg": AggForm,
+    "each_row": EachRowForm,
     "column": ColumnForm,
     "const": ConstForm,
     "object": ObjectForm,
     "array": ArrayForm,
     "each": EachForm,
     "json": JsonForm,
+    "columns": StarForm,
 }
 
 NAMES: Final[dict[type, str]] = {form: key for key, form in FORMS.items()}
@@ -140,7 +182,10 @@ Value = Annotated[
     | Annotated[ObjectForm, Tag(f"{TAG}object")]
     | Annotated[ArrayForm, Tag(f"{TAG}array")]
     | Annotated[EachForm, Tag(f"{TAG}each")]
-    | Annotated[JsonForm, Tag(f"{TAG}json")],
+    | Annotated[JsonForm, Tag(f"{TAG}json")]
+    | Annotated[EachRowForm, Tag(f"{TAG}each_row")]
+    | Annotated[AggForm, Tag(f"{TAG}agg")]
+    | Annotated[StarForm, Tag(f"{TAG}columns")],
     Discriminator(_form),
 ]
 Members = dict[str, Value]
@@ -149,6 +194,7 @@ Members = dict[str, Value]
 class MessageBase(Part):
     """What every message may have."""
 
+    when: str | None = None
     messageId: Value | None = None  # noqa: N815  the API's own names
     timestamp: Value | None = None
     context: Members | None = None
@@ -264,6 +310,14 @@ class SourceSpec(Part):
     blank: OneOrMany = Field(default=[""])
 
 
+class RowsSpec(Part):
+    """Which neighbouring rows go together in one message."""
+
+    group_by: OneOrMany = Field(min_length=1)
+    order_within: str | None = None
+    max_rows: int = Field(default=500, ge=1, le=10_000)
+
+
 class Guards(Part):
     """What must be said on purpose before it is sent."""
 
@@ -301,6 +355,8 @@ class Document(Part):
     after: OneOrMany = Field(default=[])
     source: SourceSpec
     key: OneOrMany = Field(default=[])
+    where: str | None = None
+    rows: RowsSpec | None = None
     messages: list[Message] = Field(min_length=1)
     guards: Guards = Guards()
     delivery: DeliverySpec = DeliverySpec()
@@ -310,6 +366,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     **FORMS,
     **MESSAGES,
     "source": SourceSpec,
+    "rows": RowsSpec,
     "csv": CsvDialect,
     "guards": Guards,
     "delivery": DeliverySpec,

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from backfill.errors import Lint, MappingError, Place, UsageError
-from backfill.mapping.check import columns_of, faults_of
+from backfill.mapping.check import columns_of, faults_of, named_in, star_paths
 from backfill.mapping.document import Document
+from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of
 from backfill.mapping.strict_yaml import parse
 from backfill.mapping.words import lint_of, nearest, path_of
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
+
+Messages = tuple[list[Any], list[Refused]]
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
@@ -39,6 +42,35 @@ class Mapping:
     fingerprint: str
     """Changes with the meaning of the messages; not with comments, nor with delivery settings."""
     column_places: tuple[tuple[str, Place], ...]
+    star_places: dict[Path, Place] = field(default_factory=dict)
+    _written_out: dict[tuple[str, ...], Messages] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def names_in(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns that are read where a source has these."""
+        forms = [form for message in self.document.messages for form in stars_of(message)]
+        found = {name for name in columns if any(matches(form, name) for form in forms)}
+        return sorted(self.columns | found)
+
+    def messages(self, columns: tuple[str, ...]) -> Messages:
+        """Return the messages with each `"*"` written out for a source with these columns.
+
+        With them the columns that cannot be members, which a row must not have.
+        """
+        if not self.star_places:
+            return self.document.messages, []
+        if columns not in self._written_out:
+            made: list[Any] = []
+            refused: list[Refused] = []
+            for index, message in enumerate(self.document.messages):
+                named = named_in(self.document, index)
+                allowed = self.document.guards.allow
+                writer = Writer(message, columns, named, allowed)
+                made.append(writer.written())
+                refused += [each.within(("messages", index)) for each in writer.refused]
+            self._written_out[columns] = (made, refused)
+        return self._written_out[columns]
 
     def check_columns(self, columns: Sequence[str], where: str, *, is_open: bool = False) -> None:
         """Raise MappingError naming every column that the source does not have.
@@ -51,8 +83,30 @@ class Mapping:
             for name, place in self.column_places
             if name not in columns and (not is_open or get_close_matches(name, free, 1, 0.75))
         ]
+        if not is_open:
+            lints += self._star_lints(columns, where)
         if lints:
             raise MappingError(lints)
+
+    def _star_lints(self, columns: Sequence[str], where: str) -> list[Lint]:
+        if not self.star_places:
+            return []
+        written, refused = self.messages(tuple(columns))
+        lints = [
+            Lint(self.star_places[one.path], "bad-name", f"'{one.column}': {one.what}", one.fix)
+            for one in refused
+        ]
+        faults = source_faults(self.document.messages, written, columns)
+        return lints + [
+            Lint(self.star_places[at], code, f"{where}: {what}", fix)
+            for at, code, what, fix in faults
+        ]
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that identify what a message is made of: a row, or a group of rows."""
+        rows = self.document.rows
+        return self.document.key or ([] if rows is None else rows.group_by)
 
     @property
     def columns(self) -> frozenset[str]:
@@ -75,7 +129,8 @@ def load_mapping(path: str | FilePath) -> Mapping:
         raise MappingError(lints)
     name = document.name or FilePath(path).stem
     places = tuple((column, yaml.place(at)) for column, at in columns_of(document))
-    return Mapping(str(path), name, document, _fingerprint(name, document), places)
+    stars = {at: yaml.place(at) for at in star_paths(document)}
+    return Mapping(str(path), name, document, _fingerprint(name, document), places, stars)
 
 
 def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], list[Path]]:

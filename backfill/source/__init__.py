@@ -12,7 +12,7 @@ from backfill.source.files import (
     find_files,
     hashed,
 )
-from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Origin, Reader, Span
+from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Groups, Origin, Reader, Span
 
 if TYPE_CHECKING:
     from backfill.mapping.document import SourceSpec
@@ -23,6 +23,7 @@ __all__ = [
     "WHICH",
     "WHY",
     "Broken",
+    "Groups",
     "Origin",
     "Reader",
     "SourceFile",

@@ -34,6 +34,10 @@ WHOLE: Final = "_line"
 """Holds a line that was no object."""
 
 UNSPLIT: Final = (Code.ROW_RAGGED, Code.ROW_TOO_LONG)
+APART: Final = (
+    "other rows of its group were sent already, and a second message would have the same id;"
+    " to send these rows as a group all the same, clear their _code"
+)
 NOT_CLEARED: Final = "the row could not be split into cells; once they are right, clear its _code"
 
 TOLD_MAX: Final = 5
@@ -88,17 +92,21 @@ class LettersReader:
                     yield Span(part.start, own, broken, origin)
 
     def _unsplit(self, batch: pa.RecordBatch, own: pa.RecordBatch) -> dict[int, Broken]:
-        """Rows of CSV that were never split into cells, and whose `_code` still says so.
+        """Rows that wait for a person's word, and whose `_code` still says so.
 
-        What stands in their cells was made to fit the header: only a person can say it is right.
+        Of a row of CSV that was never split into cells, what stands in them was made to fit the
+        header. Of a group that stood apart from its other rows, those have been sent.
         """
-        if self._restored is None or WHY[2] not in batch.schema.names:
+        if WHY[2] not in batch.schema.names:
             return {}
+        why = {Code.GROUP_AGAIN: APART}
+        if self._restored is not None:
+            why |= dict.fromkeys(UNSPLIT, NOT_CLEARED)
         codes = _texts(batch.column(WHY[2]))
         found = {}
-        for at in [n for n, code in enumerate(codes) if code in UNSPLIT]:
-            cells = tuple(column[at].as_py() or b"" for column in own.columns)
-            found[at] = Broken(Code(codes[at]), NOT_CLEARED, cells)
+        for at in [n for n, code in enumerate(codes) if code in why]:
+            cells = tuple(_cell(column[at].as_py()) for column in own.columns)
+            found[at] = Broken(Code(codes[at]), why[Code(codes[at])], cells)
         return found
 
     def _own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -170,6 +178,10 @@ class LettersReader:
         if label not in self._files.sha256:
             return f"_file '{label[:80]}' is no file of the source"
         return ""
+
+
+def _cell(found: Any) -> bytes:
+    return found if isinstance(found, bytes) else b"" if found is None else str(found).encode()
 
 
 def _texts(column: Any) -> list[str]:
