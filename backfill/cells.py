@@ -61,6 +61,8 @@ class Frame:
     prefix: str = ""
     notes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Values that are sent, but worth a word of `check`: (column, what) → how many."""
+    made_of: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The name of a computed column → the columns it is computed from, if several."""
 
     def cells(self, name: str) -> Cells:
         """Return a column; one that is not there is blank (JSON lines may miss a key)."""
@@ -85,8 +87,9 @@ class Frame:
     def failed(self, column: str) -> np.ndarray:
         """Return the mask of the rows that failed at a column. Only for a frame of whole rows."""
         found = np.zeros(self.count, bool)
+        names = self.made_of.get(column, frozenset()) | {column}
         for fault in self.faults if self.parents is None else []:
-            if fault.column == column:
+            if fault.column in names:
                 found[fault.rows] = True
         return found
 
@@ -101,7 +104,7 @@ class Frame:
         """Return a frame of items without columns; parents: the row here of each item."""
         rows = parents if self.parents is None else self.parents[parents]
         named = self.prefix if prefix is None else prefix
-        return Frame(len(parents), {}, self.faults, rows, named, self.notes)
+        return Frame(len(parents), {}, self.faults, rows, named, self.notes, self.made_of)
 
     def canonical(self, data: pa.Array, about: pa.Field, name: str) -> Cells:
         """Make one array canonical; rows that cannot be decoded are noted."""
@@ -207,6 +210,8 @@ def _is_utf8(cell: bytes) -> bool:
 def texts_of(cells: Cells) -> pa.StringArray:
     """The values of scalars as text: digits, true and false, ISO dates; JSON strings unescaped."""
     if cells.is_json:
+        if not pc.any(pc.starts_with(cells.data, '"')).as_py():
+            return cells.data  # numbers and the like, which say themselves
         return pa.array([_unquoted(text) for text in cells.data.to_pylist()], pa.string())
     if pa.types.is_nested(cells.data.type):
         return pa.nulls(len(cells.data), pa.string())

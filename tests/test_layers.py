@@ -15,13 +15,16 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
-    *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
+    *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.functions"),
+    *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
+    *("mapping.kinds", "mapping.reads", "mapping.check"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
     *("source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
-    *("natural", "convert", "transform", "message"),
+    *("natural", "convert"),
+    *("exact", "operand", "judge", "casts", "compute", "evaluate", "transform", "message"),
     *("validate", "identity", "encode", "batch", "watermark", "plan", "pipeline"),
     *(
         "answer",
