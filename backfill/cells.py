@@ -7,7 +7,7 @@ map, null; JSON texts (`source.JSON_KIND`). Rows that fail are noted by offset, 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -62,6 +62,8 @@ class Frame:
     prefix: str = ""
     notes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Values that are sent, but worth a word of `check`: (column, what) → how many."""
+    made_of: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The name of a computed column → the columns it is computed from, if several."""
     is_part: bool = False
     """Whether it has some of the rows of another frame, each once: `parents` are those."""
     inside: Inside | None = None
@@ -105,7 +107,8 @@ class Frame:
         """Return the mask of the rows that failed at a column. Only for a frame of whole rows."""
         if self.parents is not None and not self.is_part:
             return np.zeros(self.count, bool)
-        bad = [fault.rows for fault in self.faults if fault.column == column]
+        names = self.made_of.get(column, frozenset()) | {column}
+        bad = [fault.rows for fault in self.faults if fault.column in names]
         rows = np.arange(self.count) if self.parents is None else self.parents
         return np.isin(rows, np.concatenate(bad)) if bad else np.zeros(self.count, bool)
 
@@ -118,9 +121,14 @@ class Frame:
             name: Cells(cells.data.filter(kept), cells.is_json)
             for name, cells in self.columns.items()
         }
-        rows = at if self.parents is None else self.parents[at]
-        inside = self.inside and self.inside.part(keep)
-        return Frame(len(at), columns, self.faults, rows, self.prefix, self.notes, True, inside)
+        return replace(
+            self,
+            count=len(at),
+            columns=columns,
+            parents=at if self.parents is None else self.parents[at],
+            is_part=True,
+            inside=self.inside and self.inside.part(keep),
+        )
 
     def inner(self, column: str, items: pa.StructArray, parents: np.ndarray) -> Frame:
         """Return the frame of the items of a list of structs."""
@@ -133,7 +141,7 @@ class Frame:
         """Return a frame of items without columns; parents: the row here of each item."""
         rows = parents if self.parents is None else self.parents[parents]
         named = self.prefix if prefix is None else prefix
-        return Frame(len(parents), {}, self.faults, rows, named, self.notes)
+        return Frame(len(parents), {}, self.faults, rows, named, self.notes, self.made_of)
 
     def canonical(self, data: pa.Array, about: pa.Field, name: str) -> Cells:
         """Make one array canonical; rows that cannot be decoded are noted."""
@@ -270,6 +278,8 @@ def _is_utf8(cell: bytes) -> bool:
 def texts_of(cells: Cells) -> pa.StringArray:
     """The values of scalars as text: digits, true and false, ISO dates; JSON strings unescaped."""
     if cells.is_json:
+        if not pc.any(pc.starts_with(cells.data, '"')).as_py():
+            return cells.data  # numbers and the like, which say themselves
         return pa.array([_unquoted(text) for text in cells.data.to_pylist()], pa.string())
     if pa.types.is_nested(cells.data.type):
         return pa.nulls(len(cells.data), pa.string())

@@ -41,6 +41,9 @@ class Code(StrEnum):
     NOT_A_LIST = "not-a-list"
     NOT_ONE_VALUE = "not-one-value"
     VALUE_UNMAPPED = "value-unmapped"
+    VALUE_TYPE = "value-type"
+    DIVISION_BY_ZERO = "division-by-zero"
+    NUMBER_TOO_LONG = "number-too-long"
     CHECK_FAILED = "check-failed"
     EVENT_MISSING = "event-missing"
     EVENT_TOO_LONG = "event-too-long"
@@ -126,6 +129,18 @@ REASONS: Final[dict[Code, Reason]] = {
         "the cell is a list or an object, not one value", "map it without these options"
     ),
     Code.VALUE_UNMAPPED: Reason("{value} is not in the map", "add it to map:, or set else:"),
+    Code.VALUE_TYPE: Reason(
+        "{value} is of a type that the expression cannot use here",
+        "convert it in the expression with text(), number(), boolean() or timestamp()",
+    ),
+    Code.DIVISION_BY_ZERO: Reason(
+        "the expression divides by {value}",
+        "correct the cell, or write: … if x != 0 else None",
+    ),
+    Code.NUMBER_TOO_LONG: Reason(
+        "the number {value} has too many digits to be computed with exactly",
+        "correct the cell, or round it in the expression",
+    ),
     Code.CHECK_FAILED: Reason("{value} fails the check", "correct the cell"),
     Code.EVENT_MISSING: Reason("the event name is blank", "fill the cell"),
     Code.EVENT_TOO_LONG: Reason("the event name {value} is over 100 bytes", "shorten the name"),

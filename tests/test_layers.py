@@ -15,21 +15,17 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
-    *(
-        "mapping.strict_yaml",
-        "mapping.document",
-        "mapping.groups",
-        "mapping.check",
-        "mapping.words",
-    ),
-    *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.groups"),
-    *("mapping.star", "mapping.check"),
+    *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.functions"),
+    *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
+    *("mapping.kinds", "mapping.groups", "mapping.star", "mapping.check"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
     *("source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
-    *("natural", "convert", "evaluate", "aggregate", "transform", "message"),
+    *("natural", "convert"),
+    *("exact", "operand", "judge", "casts", "compute", "evaluate"),
+    *("aggregate", "transform", "message"),
     *("validate", "identity", "encode", "batch", "watermark", "order", "grouping", "units"),
     *("plan", "pipeline"),
     *(

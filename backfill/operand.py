@@ -1,0 +1,337 @@
+"""The values of one part of an expression, and how one kind is made of another. No mapping rules.
+
+| kind | data |
+| --- | --- |
+| text, boolean, date | string, bool, date32 |
+| timestamp | timestamp[ms, UTC]; of a column without a zone, as it is |
+| integer, number | `Exact`; or as it came: integers, floats, decimals, digits of JSON numbers |
+| list, json | a list; a struct, a map or a time of day |
+| unknown | JSON texts, each judged by itself |
+| None | null |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backfill import natural, timestamp
+from backfill.cells import Cells, texts_of
+from backfill.codes import Code
+from backfill.columns import STRING, join, lengths, mask, nulled, valid
+from backfill.exact import Exact, chosen, digits_of, int64s, of_array
+from backfill.jsontext import text as json_text
+from backfill.mapping.functions import NUMBER, Kind
+from backfill.mapping.kinds import kind_of_const, united
+from backfill.mapping.tree import columns_in
+from backfill.source.jsontree import Number
+from backfill.zone import MS, UTC_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from backfill.cells import Frame
+    from backfill.mapping.tree import Node, Parsed
+
+INT64_DIGITS: Final = 18
+FIRST_CHARACTER: Final = {
+    Kind.TEXT: '^"',
+    Kind.INTEGER: "^-?[0-9]+$",
+    Kind.NUMBER: "^[-0-9]",
+    Kind.BOOLEAN: "^[tf]",
+    Kind.LIST: r"^\[",
+}
+"""How a JSON text of a kind begins; the other kinds have no form in JSON."""
+
+EMPTY: Final[dict[Kind, pa.DataType]] = {
+    Kind.TEXT: STRING,
+    Kind.INTEGER: pa.int64(),
+    Kind.NUMBER: pa.int64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.TIMESTAMP: UTC_MS,
+    Kind.DATE: pa.date32(),
+    Kind.LIST: pa.list_(STRING),
+    Kind.JSON: pa.null(),
+    Kind.NONE: pa.null(),
+    Kind.UNKNOWN: STRING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """n values of one kind; where is_const, one value that every row has."""
+
+    kind: Kind
+    data: Any
+    is_const: bool = False
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which values are there; of one value where is_const."""
+        return self.data.valid if isinstance(self.data, Exact) else valid(self.data)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The rows that a part is evaluated for; what fails in the others is not noted."""
+
+    frame: Frame
+    parsed: Parsed
+    active: np.ndarray
+
+    def only(self, at: np.ndarray) -> Scope:
+        """Return the scope of a branch."""
+        return replace(self, active=self.active & at)
+
+    def label(self, node: Node) -> str:
+        """Return the column that a part is computed from, else its text."""
+        found = columns_in(node)
+        return found[0].name if found else self.parsed.source(node)
+
+    def fail(self, node: Node, code: Code, at: np.ndarray, shown: Operand | None = None) -> None:
+        """Note the active rows of a mask."""
+        rows = self.active & at
+        if rows.any():
+            texts = None if shown is None else shown_texts(self.spread(shown))
+            self.frame.fail(self.label(node), code, rows, texts)
+
+    def spread(self, one: Operand) -> Operand:
+        """Return n values, of a constant too."""
+        if not one.is_const:
+            return one
+        count = self.frame.count
+        if isinstance(one.data, Exact):
+            units, there = (np.broadcast_to(a, count) for a in (one.data.units, one.data.valid))
+            return Operand(one.kind, Exact(units, one.data.scale, there))
+        return Operand(one.kind, pa.repeat(one.data[0], count))
+
+
+def kind_of(data: pa.DataType, *, is_json: bool = False) -> Kind:
+    """Return the kind of a canonical column (see `cells`)."""
+    if is_json:
+        return Kind.UNKNOWN
+    if pa.types.is_decimal(data):
+        return Kind.INTEGER if data.scale <= 0 else Kind.NUMBER
+    return next((kind for is_kind, kind in ARROW if is_kind(data)), Kind.JSON)
+
+
+ARROW: Final[tuple[tuple[Callable[[pa.DataType], bool], Kind], ...]] = (
+    (pa.types.is_null, Kind.NONE),
+    (pa.types.is_string, Kind.TEXT),
+    (pa.types.is_boolean, Kind.BOOLEAN),
+    (pa.types.is_integer, Kind.INTEGER),
+    (pa.types.is_floating, Kind.NUMBER),
+    (pa.types.is_timestamp, Kind.TIMESTAMP),
+    (pa.types.is_date, Kind.DATE),
+    (pa.types.is_list, Kind.LIST),
+)
+
+
+def of_cells(cells: Cells, node: Node, scope: Scope) -> Operand:
+    """Take a column; NaN and the infinities in it fail."""
+    data, kind = cells.data, kind_of(cells.data.type, is_json=cells.is_json)
+    if kind is Kind.TIMESTAMP and data.type.tz:
+        found = timestamp.read(data, ["iso8601"], timezone=None, ambiguous="reject")
+        return Operand(kind, found.data.cast(UTC_MS))
+    if kind is Kind.NUMBER and pa.types.is_floating(data.type):
+        endless = mask(pc.invert(pc.is_finite(data)))
+        if endless.any():
+            scope.fail(node, Code.NUMBER_NOT_FINITE, endless, Operand(kind, data))
+            data = nulled(data, endless)
+    return Operand(kind, data)
+
+
+def cells_of(one: Operand, scope: Scope) -> Cells:
+    """Return a column as the forms of a mapping take it."""
+    data = scope.spread(one).data
+    if one.kind is Kind.INTEGER:
+        return _whole(data)
+    if isinstance(data, Exact):
+        return Cells(digits_of(data), is_json=True)
+    is_digits = one.kind is Kind.NUMBER and pa.types.is_string(data.type)
+    return Cells(data, is_json=is_digits or one.kind is Kind.UNKNOWN)
+
+
+def active_cells(one: Operand, scope: Scope) -> Cells:
+    """Return a column that is blank where it is not asked for, so that nothing fails there."""
+    cells = cells_of(one, scope)
+    return replace(cells, data=nulled(cells.data, ~scope.active))
+
+
+def _whole(data: Any) -> Cells:
+    """Integers as int64 where they fit; longer ones as the digits of JSON."""
+    if isinstance(data, Exact):
+        found = int64s(data)
+        return Cells(digits_of(data), is_json=True) if found is None else Cells(found)
+    if not pa.types.is_string(data.type):
+        return Cells(data)
+    if (lengths(data) <= INT64_DIGITS).all():
+        return Cells(data.cast(pa.int64()))
+    return Cells(data, is_json=True)
+
+
+def constant(value: str | int | Decimal | bool | None) -> Operand:  # noqa: FBT001  a literal
+    """Return a literal of the mapping; a number as its digits."""
+    kind = kind_of_const(value)
+    data = [format(value, "f" if kind is Kind.NUMBER else "d")] if kind in NUMBER else [value]
+    return Operand(kind, pa.array(data, STRING if kind in NUMBER else None), is_const=True)
+
+
+def empty(kind: Kind) -> Operand:
+    """None, as a constant of a kind."""
+    return Operand(kind, pa.nulls(1, EMPTY[kind]), is_const=True)
+
+
+def digits(one: Operand) -> pa.StringArray:
+    """The digits of numbers, as they are sent."""
+    return digits_of(one.data) if isinstance(one.data, Exact) else one.data.cast(STRING)
+
+
+def exact(one: Operand, node: Node, scope: Scope) -> Exact:
+    """Numbers to compute with."""
+    numbers = want(one, Kind.NUMBER, node, scope)
+    if isinstance(numbers.data, Exact):
+        return numbers.data
+    made, long = of_array(numbers.data)
+    scope.fail(node, Code.NUMBER_TOO_LONG, long, numbers)
+    return made
+
+
+def texts(one: Operand, node: Node, scope: Scope) -> pa.StringArray:
+    """Single values as text: digits, true and false, ISO dates and times."""
+    if one.kind in NUMBER:
+        return digits(one)
+    if one.kind is Kind.TIMESTAMP:
+        return iso(instants(one, node, scope))
+    if one.kind in {Kind.TEXT, Kind.BOOLEAN, Kind.DATE, Kind.NONE}:
+        return one.data.cast(STRING)
+    flat = single(one, node, scope)
+    return texts_of(Cells(flat.data, is_json=one.kind is Kind.UNKNOWN))
+
+
+def single(one: Operand, node: Node, scope: Scope) -> Operand:
+    """The same without lists and objects, which fail."""
+    if one.kind is Kind.UNKNOWN:
+        nested = mask(pc.match_substring_regex(one.data, r"^[\[{]"))
+    elif one.kind is Kind.LIST or (one.kind is Kind.JSON and pa.types.is_nested(one.data.type)):
+        nested = one.valid
+    else:
+        return one
+    scope.fail(node, Code.NOT_ONE_VALUE, nested)
+    if one.kind is Kind.UNKNOWN:
+        return Operand(one.kind, nulled(one.data, nested))
+    return empty(Kind.NONE)
+
+
+def iso(moments: pa.Array) -> pa.StringArray:
+    """`2020-01-02T03:04:05.000Z`."""
+    return join(timestamp.iso(moments).data, "Z")
+
+
+def instants(one: Operand, node: Node, scope: Scope) -> pa.Array:
+    """Timestamps as `timestamp[ms]` in UTC; one without a zone fails."""
+    data = want(one, Kind.TIMESTAMP, node, scope).data
+    if data.type.tz:
+        return data.cast(MS)
+    found = timestamp.read(data, ["iso8601"], timezone=None, ambiguous="reject")
+    for code, at in found.failed:
+        scope.fail(node, code, at, Operand(Kind.TIMESTAMP, data))
+    return found.data
+
+
+def want(one: Operand, kind: Kind, node: Node, scope: Scope) -> Operand:
+    """Return values of a kind (an integer is a number); what is of another one fails."""
+    if one.kind is kind or (kind is Kind.NUMBER and one.kind is Kind.INTEGER):
+        return one
+    if one.kind is Kind.NONE:
+        return empty(kind)
+    if one.kind is Kind.UNKNOWN and kind in FIRST_CHARACTER:
+        return _decoded(one, kind, node, scope)
+    if kind is Kind.INTEGER and one.kind is Kind.NUMBER:
+        return _decoded(Operand(Kind.UNKNOWN, digits(one), one.is_const), kind, node, scope)
+    scope.fail(node, Code.VALUE_TYPE, one.valid, one)
+    return empty(kind)
+
+
+def begins(one: Operand, kind: Kind) -> np.ndarray:
+    """Which JSON texts are of a kind."""
+    return mask(pc.match_substring_regex(one.data, FIRST_CHARACTER[kind]))
+
+
+def _decoded(one: Operand, kind: Kind, node: Node, scope: Scope) -> Operand:
+    """JSON texts of one kind."""
+    wrong = one.valid & ~begins(one, kind)
+    scope.fail(node, Code.VALUE_TYPE, wrong, one)
+    data = nulled(one.data, wrong)
+    if kind is Kind.TEXT:
+        data = texts_of(Cells(data, is_json=True))
+    elif kind is Kind.BOOLEAN:
+        data = pc.equal(data, pa.scalar("true", STRING))
+    elif kind is Kind.LIST:
+        data = _lists(data, lambda item: item if isinstance(item, str) else json.dumps(item))
+    return Operand(kind, data, one.is_const)
+
+
+def json_lists(one: Operand) -> Operand:
+    """The lists among JSON texts, their items as JSON texts; None for the others."""
+    data = nulled(one.data, ~begins(one, Kind.LIST))
+    return Operand(Kind.LIST, _lists(data, _dumped))
+
+
+def _lists(texts: pa.StringArray, written: Callable[[Any], str]) -> pa.ListArray:
+    """Read JSON lists one by one: Arrow has no kernel for it."""
+    made: list[list[str | None] | None] = []
+    for text in texts.to_pylist():
+        items = [] if text is None else json.loads(text, parse_float=Number, parse_int=Number)
+        made.append(None if text is None else [None if i is None else written(i) for i in items])
+    return pa.array(made, EMPTY[Kind.LIST])
+
+
+def _dumped(item: Any) -> str:
+    return str(item) if isinstance(item, Number) else json.dumps(item, ensure_ascii=False)
+
+
+def shown_texts(one: Operand) -> pa.StringArray | None:
+    """The values as a reason shows them."""
+    if one.kind in NUMBER:
+        return digits(one)
+    if one.kind in {Kind.LIST, Kind.JSON, Kind.NONE}:
+        return None
+    if one.kind is Kind.UNKNOWN:
+        return texts_of(Cells(one.data, is_json=True))
+    return one.data.cast(STRING)
+
+
+def picked(at: np.ndarray, first: Operand, second: Operand, node: Node, scope: Scope) -> Operand:
+    """Return first where the mask is, else second; of two kinds it makes JSON texts."""
+    kind, at = united([first.kind, second.kind]), np.broadcast_to(at, scope.frame.count)
+    if first.kind is second.kind is Kind.NONE:
+        return first
+    if first.kind is Kind.NONE:
+        first = empty(second.kind) if second.kind is not Kind.JSON else first
+    if second.kind is Kind.NONE:
+        second = empty(first.kind) if first.kind is not Kind.JSON else second
+    if kind in NUMBER and isinstance(first.data, Exact) and isinstance(second.data, Exact):
+        return Operand(kind, chosen(at, first.data, second.data))
+    pair = [scope.spread(first), scope.spread(second)]
+    flags = pa.array(at)
+    if kind in NUMBER:  # untouched numbers keep the digits they have
+        return Operand(kind, pc.if_else(flags, *(digits(one) for one in pair)))
+    if kind is None or kind is Kind.UNKNOWN or pair[0].data.type != pair[1].data.type:
+        made = [json_of(one, node, scope) for one in pair]
+        return Operand(Kind.UNKNOWN, pc.if_else(flags, *made))
+    return Operand(kind, pc.if_else(flags, *(one.data for one in pair)))
+
+
+def json_of(one: Operand, node: Node, scope: Scope) -> pa.StringArray:
+    """Return n JSON texts."""
+    cells = active_cells(one, scope)
+    if one.kind is Kind.TEXT:
+        return json_text(cells.data).json()
+    return natural.typed(scope.label(node), cells, scope.frame).json()
