@@ -12,10 +12,12 @@ import pyarrow as pa
 from backfill import spec
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
-from backfill.mapping.check import forms_of
 from backfill.mapping.document import EachForm
+from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft
+from backfill.natural import parents_of
+from backfill.operand import kind_of
 from backfill.source import Span, find_files, hashed, open_file
 from backfill.validate import Rules
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backfill.batch import Limits
+    from backfill.cells import Frame
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
     from backfill.source import Reader, SourceFile
@@ -179,6 +182,7 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     empty = Span(0, pa.RecordBatch.from_pylist([], schema=reader.schema))
     try:
         frame = frame_of(empty, sorted(mapping.columns), mapping.document.source.blank)
+        lints += _formula_lints(mapping, frame)
         for index, message in enumerate(mapping.document.messages):
             draft(message, index, frame)
     except UnsupportedTypeError as fault:
@@ -190,6 +194,29 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
         lints.append(Lint(place, "column-type", what, "cast it where it comes from"))
     if lints:
         raise MappingError(lints)
+
+
+def _formula_lints(mapping: Mapping, frame: Frame) -> list[Lint]:
+    """What does not fit in the expressions, now that the kinds of the columns are known."""
+    frames: dict[tuple[str, ...], Frame] = {(): frame}
+    lints: list[Lint] = []
+    for formula in mapping.formulas:
+        around = formula.expression.around
+        if around not in frames and len(around) == 1:
+            lists = frame.cells(around[0]).data
+            if pa.types.is_list(lists.type) and pa.types.is_struct(lists.type.value_type):
+                frames[around] = frame.inner(around[0], lists.flatten(), parents_of(lists))
+        found = frames.get(around)
+        if found is None:  # its list is none, or inside another: what is wrong there is told
+            continue
+        kinds = {name: kind_of(one.data.type) for name, one in found.columns.items()}
+        lints += formula.lints(kinds)
+        for name, at in formula.expression.columns() if around else ():
+            if name not in kinds:
+                what = f"the items of '{around[0]}' have no field '{name}'"
+                place = formula.places[at]
+                lints.append(Lint(place, "unknown-column", what, nearest(name, kinds)))
+    return lints
 
 
 def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:

@@ -17,12 +17,14 @@ from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
+from backfill.evaluate import evaluate, label
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
 from backfill.mapping.document import (
     ArrayForm,
     ColumnForm,
     ConstForm,
     EachForm,
+    ExprForm,
     JsonForm,
     ObjectForm,
     column_form,
@@ -43,6 +45,21 @@ def value(form: Any, frame: Frame) -> Value | None:
     if isinstance(form, ConstForm):
         return fixed(form.const)
     return FORMS[type(form)](form, frame)
+
+
+def resolved(form: str | ColumnForm | ExprForm, frame: Frame) -> tuple[ColumnForm, Frame]:
+    """Return a form as that of a column, and the frame that has this column.
+
+    A computed column is named after those it is computed from; its options apply to it as to any.
+    """
+    if isinstance(form, str):
+        return column_form(form), frame
+    if isinstance(form, ColumnForm):
+        return form, frame
+    name, made = label(form.expr, frame), evaluate(form.expr, frame)
+    said = {key: getattr(form, key) for key in form.model_fields_set - {"expr"}}
+    how = column_form(name).model_copy(update=said)
+    return how, replace(frame, columns={name: made})
 
 
 def members(forms: dict[str, Any], frame: Frame, *, empty: str = "omit") -> Value | None:
@@ -212,8 +229,13 @@ def _json(form: JsonForm, frame: Frame) -> Typed:
     return as_json(column_form(form.json_), frame.cells(form.json_), frame)
 
 
+def _computed(form: ExprForm, frame: Frame) -> Value:
+    return column(*resolved(form, frame))
+
+
 FORMS: Final[dict[type, Callable[[Any, Frame], Value | None]]] = {
     ColumnForm: column,
+    ExprForm: _computed,
     ObjectForm: _object,
     ArrayForm: _array,
     EachForm: _each,

@@ -17,7 +17,7 @@ ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
     *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.functions"),
     *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
-    *("mapping.kinds", "mapping.reads", "mapping.check"),
+    *("mapping.kinds", "mapping.literals", "mapping.reads", "mapping.check"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
     *("source.csv", "source.jsontree", "source.jsonl"),

@@ -76,6 +76,12 @@ def column_form(name: str) -> ColumnForm:
     return ColumnForm(column=name)
 
 
+class ExprForm(Options):
+    """A computed value; what an expression may say is in `mapping.expression`."""
+
+    expr: str
+
+
 class ConstForm(Part):
     """The same value in every row."""
 
@@ -115,6 +121,7 @@ class JsonForm(Part):
 
 FORMS: Final[dict[str, type[BaseModel]]] = {
     "column": ColumnForm,
+    "expr": ExprForm,
     "const": ConstForm,
     "object": ObjectForm,
     "array": ArrayForm,
@@ -136,6 +143,7 @@ def _form(value: object) -> str | None:
 Value = Annotated[
     Annotated[str, Tag(f"{TAG}name")]
     | Annotated[ColumnForm, Tag(f"{TAG}column")]
+    | Annotated[ExprForm, Tag(f"{TAG}expr")]
     | Annotated[ConstForm, Tag(f"{TAG}const")]
     | Annotated[ObjectForm, Tag(f"{TAG}object")]
     | Annotated[ArrayForm, Tag(f"{TAG}array")]
@@ -147,8 +155,9 @@ Members = dict[str, Value]
 
 
 class MessageBase(Part):
-    """What every message may have."""
+    """What every message may have. when: an expression; only rows for which it is true."""
 
+    when: str | None = None
     messageId: Value | None = None  # noqa: N815  the API's own names
     timestamp: Value | None = None
     context: Members | None = None
@@ -301,6 +310,7 @@ class Document(Part):
     after: OneOrMany = Field(default=[])
     source: SourceSpec
     key: OneOrMany = Field(default=[])
+    where: str | None = None
     messages: list[Message] = Field(min_length=1)
     guards: Guards = Guards()
     delivery: DeliverySpec = DeliverySpec()
