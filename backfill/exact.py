@@ -16,7 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.columns import EMPTY, NO_TEXT, STRING, integers, lengths, nulled, valid
+from backfill.columns import (
+    EMPTY,
+    STRING,
+    flags,
+    integers,
+    lengths,
+    nulled,
+    numbers,
+    strings,
+    valid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,12 +210,12 @@ def quotient(left: Exact, right: Exact) -> tuple[pa.Array, np.ndarray]:
     a, b, _ = aligned(left, right)
     b = np.where(there, b, 1)
     if a.dtype == np.int64 and max(_bound(a), _bound(b)) <= DOUBLE:
-        return pa.array(a / b, mask=~there), np.zeros(len(there), bool)
+        return numbers(a / b, there), np.zeros(len(there), bool)
     wide = np.broadcast_to(a, there.shape)
     found = [_divided(int(x), int(y)) for x, y in zip(wide.tolist(), b.tolist(), strict=True)]
     endless = there & np.array([value is None for value in found], bool)
-    made = pa.array(found, pa.float64())
-    return nulled(made, ~there), endless
+    made = np.array([0.0 if value is None else value for value in found])
+    return numbers(made, there & ~endless), endless
 
 
 def _divided(a: int, b: int) -> float | None:
@@ -277,7 +287,7 @@ def digits_of(value: Exact) -> pa.StringArray:
     power, size = _power(units, value.scale), np.abs(_roomy(units))
     whole, part = size // power, size % power
     parts = pc.utf8_rtrim(pc.utf8_lpad(_texts(part, none), value.scale, "0"), characters="0")
-    sign = pc.if_else(pa.array(units < 0), pa.scalar("-", STRING), EMPTY)
+    sign = pc.if_else(flags((units < 0).astype(bool)), pa.scalar("-", STRING), EMPTY)
     point = pc.if_else(pc.equal(parts, EMPTY), EMPTY, FIXED_POINT)
     return pc.binary_join_element_wise(sign, _texts(whole, none), point, parts, EMPTY)
 
@@ -289,16 +299,15 @@ def _power(units: np.ndarray, scale: int) -> Any:
 
 def _texts(units: np.ndarray, none: np.ndarray) -> pa.StringArray:
     if units.dtype == np.int64:
-        return pa.array(units, mask=none).cast(STRING)
-    found = pa.array([str(int(unit)) for unit in units.tolist()], STRING)
-    return pc.if_else(pa.array(none), NO_TEXT, found)
+        return numbers(units, ~none).cast(STRING)
+    return nulled(strings([str(int(unit)) for unit in units.tolist()]), none)
 
 
 def int64s(value: Exact) -> pa.Array | None:
     """Return integers as Arrow has them; None where they are longer, or are none."""
     if value.scale or value.units.dtype != np.int64:
         return None
-    return pa.array(value.units, mask=~value.valid)
+    return numbers(value.units, value.valid)
 
 
 def is_zero(value: Exact) -> np.ndarray:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from backfill import natural, timestamp
 from backfill.cells import Cells, texts_of
 from backfill.codes import Code
-from backfill.columns import STRING, join, lengths, mask, nulled, valid
+from backfill.columns import STRING, flags, join, lengths, mask, nulled, valid
 from backfill.exact import Exact, chosen, digits_of, int64s, of_array
 from backfill.jsontext import text as json_text
 from backfill.mapping.functions import NUMBER, Kind
@@ -179,8 +179,10 @@ def _whole(data: Any) -> Cells:
 def constant(value: str | int | Decimal | bool | None) -> Operand:  # noqa: FBT001  a literal
     """Return a literal of the mapping; a number as its digits."""
     kind = kind_of_const(value)
-    data = [format(value, "f" if kind is Kind.NUMBER else "d")] if kind in NUMBER else [value]
-    return Operand(kind, pa.array(data, STRING if kind in NUMBER else None), is_const=True)
+    if kind in NUMBER:
+        value = format(value, "f" if kind is Kind.NUMBER else "d")
+    made = pa.repeat(pa.scalar(value, STRING if kind in NUMBER else EMPTY[kind]), 1)
+    return Operand(kind, made, is_const=True)
 
 
 def empty(kind: Kind) -> Operand:
@@ -320,13 +322,13 @@ def picked(at: np.ndarray, first: Operand, second: Operand, node: Node, scope: S
     if kind in NUMBER and isinstance(first.data, Exact) and isinstance(second.data, Exact):
         return Operand(kind, chosen(at, first.data, second.data))
     pair = [scope.spread(first), scope.spread(second)]
-    flags = pa.array(at)
+    chosen_at = flags(at)
     if kind in NUMBER:  # untouched numbers keep the digits they have
-        return Operand(kind, pc.if_else(flags, *(digits(one) for one in pair)))
+        return Operand(kind, pc.if_else(chosen_at, *(digits(one) for one in pair)))
     if kind is None or kind is Kind.UNKNOWN or pair[0].data.type != pair[1].data.type:
         made = [json_of(one, node, scope) for one in pair]
-        return Operand(Kind.UNKNOWN, pc.if_else(flags, *made))
-    return Operand(kind, pc.if_else(flags, *(one.data for one in pair)))
+        return Operand(Kind.UNKNOWN, pc.if_else(chosen_at, *made))
+    return Operand(kind, pc.if_else(chosen_at, *(one.data for one in pair)))
 
 
 def json_of(one: Operand, node: Node, scope: Scope) -> pa.StringArray:
