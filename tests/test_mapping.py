@@ -92,21 +92,6 @@ def test_a_word_of_the_whole_mapping_that_is_not_in_this_version_is_said_so(
     assert codes(tmp_path, **{word: "x"}) == ["not-yet"]
 
 
-@pytest.mark.parametrize("around", ["traits", "context", "object", "array", "each"])
-def test_a_value_form_that_is_not_in_this_version_is_said_so_wherever_it_stands(
-    around: str, tmp_path: Path
-) -> None:
-    form: dict[str, Any] = {"*": {"columns": "a*"}}
-    message: dict[str, Any] = {
-        "traits": {"traits": form},
-        "context": {"context": form},
-        "object": {"traits": {"o": {"object": form}}},
-        "array": {"traits": {"o": {"array": [{"object": form}]}}},
-        "each": {"traits": {"o": {"each": "l", "as": form}}},
-    }[around]
-    assert codes(tmp_path, {**IDENTIFY, **message}) == ["not-yet"]
-
-
 @pytest.mark.parametrize(
     "path", ["s3://b/k.csv", "gs://b/k.csv", "az://b/k.csv", "https://x/k.csv", "abfs://b/k"]
 )

@@ -273,6 +273,11 @@ ELSEWHERE: Final = {
     Code.RECENT_EVENT: "test_recent_events_are_held_unless_the_mapping_decides",
     Code.VALUE_TYPE: "test_evaluate",
     Code.REFUSED: "the destination's own word",
+    Code.MEMBER_REFUSED: "test_where",
+    Code.GROUP_DIFFERS: "test_grouping",
+    Code.GROUP_AGAIN: "test_grouping",
+    Code.GROUP_TOO_LONG: "test_grouping",
+    Code.GROUP_BROKEN: "test_grouping",
 }
 
 
@@ -294,7 +299,9 @@ def test_every_code_has_words_and_a_test() -> None:
         told = words(code, "V")
         assert "{" not in told.replace("{encoding", "").replace("{allow", "").replace(
             "{column", ""
-        ).replace("{future", "").replace("{not_before", "").replace("{recent_events", ""), told
+        ).replace("{agg", "").replace("{max_rows", "").replace("{future", "").replace(
+            "{not_before", ""
+        ).replace("{recent_events", ""), told
         what, _, fix = told.partition("; ")
         assert what
         assert fix
