@@ -36,8 +36,8 @@ SIDE_MAX: Final = 400
 
 TEXT_MAX: Final = 2 * SIDE_MAX + 10
 SAFE: Final = 1 << 62
-SHORT: Final = 17
-"""A number of so few characters fits int64 whatever its scale."""
+DECIMAL_DIGITS: Final = 38
+"""What decimal128 holds."""
 
 DOUBLE: Final = 1 << 53
 FLOAT_DIGITS: Final = 10**15
@@ -84,6 +84,8 @@ def _of_doubles(data: pa.Array) -> Exact | None:
     at = valid(data)
     filled = pc.fill_null(data, pa.scalar(0.0, pa.float64()))
     found = np.frombuffer(filled.buffers()[1], np.float64)[filled.offset :][: len(filled)]
+    if len(found) and np.abs(found).max() >= FLOAT_DIGITS:
+        return None
     for scale in (0, 1, 2, 3, 4, 6):
         units = np.rint(found * 10.0**scale)
         if (np.abs(units) < FLOAT_DIGITS).all() and (units / 10.0**scale == found).all():
@@ -92,24 +94,25 @@ def _of_doubles(data: pa.Array) -> Exact | None:
 
 
 def _of_digits(texts: pa.StringArray) -> tuple[Exact, np.ndarray]:
-    at = valid(texts)
     filled = pc.fill_null(texts, ZERO)
-    size = lengths(filled)
-    if (
-        len(size)
-        and size.max() <= SHORT
-        and not pc.any(pc.match_substring_regex(filled, "[eE]")).as_py()
-    ):
+    if len(filled) and not pc.any(pc.match_substring_regex(filled, "[eE]")).as_py():
+        size = lengths(filled).astype(np.int64)
         point = integers(pc.find_substring(filled, ".").cast(pa.int64()))
         scale = int(np.where(point < 0, 0, size - point - 1).max())
-        data = filled.cast(pa.decimal128(2 * SHORT, scale))
-        words = np.frombuffer(data.buffers()[1], np.int64).reshape(-1, 2)[data.offset :][
-            : len(data)
-        ]
-        units = words[:, 0]
-        if (words[:, 1] == units >> 63).all():
-            return Exact(np.ascontiguousarray(units), scale, at), np.zeros(len(texts), bool)
+        if int(np.where(point < 0, size, point).max()) + scale <= DECIMAL_DIGITS:
+            data = filled.cast(pa.decimal128(DECIMAL_DIGITS, scale))
+            return Exact(_units(data), scale, valid(texts)), np.zeros(len(texts), bool)
     return _of_decimals([None if text is None else _decimal(text) for text in texts.to_pylist()])
+
+
+def _units(data: pa.Array) -> np.ndarray:
+    """The units of a decimal128 array without nulls: two words each, the lower one first."""
+    words = np.frombuffer(data.buffers()[1], np.int64).reshape(-1, 2)[data.offset :][: len(data)]
+    low, high = words[:, 0], words[:, 1]
+    if (high == low >> 63).all():
+        return np.ascontiguousarray(low)
+    found: np.ndarray = (_large(high) << 64) + _large(low.view(np.uint64))
+    return found
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -160,7 +163,8 @@ def _large(units: np.ndarray) -> np.ndarray:
 def _times(units: np.ndarray, factor: int) -> np.ndarray:
     if factor == 1:
         return units
-    return (units if _bound(units) * factor < SAFE else _large(units)) * factor
+    is_small = factor < SAFE and _bound(units) * factor < SAFE
+    return (units if is_small else _large(units)) * factor
 
 
 def aligned(left: Exact, right: Exact) -> tuple[np.ndarray, np.ndarray, int]:

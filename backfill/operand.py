@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from backfill.mapping.tree import Node, Parsed
 
 INT64_DIGITS: Final = 18
+PLAIN: Final = (1e-4, 1e16)
+"""Where Python writes floats without an exponent."""
+
 FIRST_CHARACTER: Final = {
     Kind.TEXT: '^"',
     Kind.INTEGER: "^-?[0-9]+$",
@@ -208,13 +211,24 @@ def exact(one: Operand, node: Node, scope: Scope) -> Exact:
 def texts(one: Operand, node: Node, scope: Scope) -> pa.StringArray:
     """Single values as text: digits, true and false, ISO dates and times."""
     if one.kind in NUMBER:
-        return digits(one)
+        return _plain_digits(one)
     if one.kind is Kind.TIMESTAMP:
         return iso(instants(one, node, scope))
     if one.kind in {Kind.TEXT, Kind.BOOLEAN, Kind.DATE, Kind.NONE}:
         return one.data.cast(STRING)
     flat = single(one, node, scope)
     return texts_of(Cells(flat.data, is_json=one.kind is Kind.UNKNOWN))
+
+
+def _plain_digits(one: Operand) -> pa.StringArray:
+    """Digits as a person reads them: Arrow writes a float from 1e10 on with an exponent."""
+    if isinstance(one.data, Exact) or not pa.types.is_floating(one.data.type):
+        return digits(one)
+    size = pc.abs(one.data)
+    low, high = (pa.scalar(end, one.data.type) for end in PLAIN)
+    is_plain = mask(pc.and_(pc.greater_equal(size, low), pc.less(size, high)))
+    plain = digits_of(of_array(nulled(one.data, ~is_plain))[0])
+    return pc.coalesce(plain, one.data.cast(STRING))
 
 
 def single(one: Operand, node: Node, scope: Scope) -> Operand:
