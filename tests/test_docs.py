@@ -1,4 +1,4 @@
-"""The pages in docs/ say what is so: their mappings pass `check`, their tables are the program's."""
+"""The pages in docs/ say what is so: their mappings pass check, their tables are the code's."""
 
 from __future__ import annotations
 
