@@ -193,6 +193,11 @@ def empty(kind: Kind) -> Operand:
     return Operand(kind, pa.nulls(1, EMPTY[kind]), is_const=True)
 
 
+def _blank(kind: Kind, one: Operand) -> Operand:
+    """None as often as another operand has values: whoever asked for a kind counts on it."""
+    return Operand(kind, pa.nulls(len(one.valid), EMPTY[kind]), one.is_const)
+
+
 def digits(one: Operand) -> pa.StringArray:
     """The digits of numbers, as they are sent."""
     return digits_of(one.data) if isinstance(one.data, Exact) else one.data.cast(STRING)
@@ -242,7 +247,7 @@ def single(one: Operand, node: Node, scope: Scope) -> Operand:
     scope.fail(node, Code.NOT_ONE_VALUE, nested)
     if one.kind is Kind.UNKNOWN:
         return Operand(one.kind, nulled(one.data, nested))
-    return empty(Kind.NONE)
+    return _blank(Kind.NONE, one)
 
 
 def iso(moments: pa.Array) -> pa.StringArray:
@@ -266,13 +271,13 @@ def want(one: Operand, kind: Kind, node: Node, scope: Scope) -> Operand:
     if one.kind is kind or (kind is Kind.NUMBER and one.kind is Kind.INTEGER):
         return one
     if one.kind is Kind.NONE:
-        return empty(kind)
+        return _blank(kind, one)
     if one.kind is Kind.UNKNOWN and kind in FIRST_CHARACTER:
         return _decoded(one, kind, node, scope)
     if kind is Kind.INTEGER and one.kind is Kind.NUMBER:
         return _decoded(Operand(Kind.UNKNOWN, digits(one), one.is_const), kind, node, scope)
     scope.fail(node, Code.VALUE_TYPE, one.valid, one)
-    return empty(kind)
+    return _blank(kind, one)
 
 
 def begins(one: Operand, kind: Kind) -> np.ndarray:
