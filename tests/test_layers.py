@@ -24,7 +24,17 @@ ROOMS: Final = (
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
     *("natural", "convert"),
-    *("exact", "operand", "judge", "casts", "compute", "evaluate", "transform", "message"),
+    *(
+        "exact",
+        "operand",
+        "coerce",
+        "judge",
+        "casts",
+        "compute",
+        "evaluate",
+        "transform",
+        "message",
+    ),
     *("validate", "identity", "encode", "batch", "watermark", "plan", "pipeline"),
     *(
         "answer",
