@@ -15,22 +15,13 @@ import pyarrow.compute as pc
 
 from backfill.casts import CASTS, first_of, literal_of
 from backfill.codes import Code
+from backfill.coerce import begins, exact, instants, picked, texts, want
 from backfill.columns import EMPTY, STRING, flags, mask, nulled, numbers, strings, valid
 from backfill.exact import Exact, absolute, chosen, compared, rounded
 from backfill.mapping.functions import NUMBER, Kind
 from backfill.mapping.kinds import united
 from backfill.natural import parents_of
-from backfill.operand import (
-    Operand,
-    Scope,
-    begins,
-    empty,
-    exact,
-    instants,
-    picked,
-    texts,
-    want,
-)
+from backfill.operand import Operand, Scope, empty
 from backfill.zone import UTC_MS
 
 if TYPE_CHECKING:

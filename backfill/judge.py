@@ -10,23 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
+from backfill.coerce import begins, exact, instants, json_lists, single, want
 from backfill.columns import flags, mask, nulled, numbers, strings, valid
 from backfill.exact import Exact, compared
 from backfill.mapping.functions import NUMBER, Kind
 from backfill.mapping.kinds import kind_of_const
 from backfill.natural import parents_of
-from backfill.operand import (
-    Operand,
-    Scope,
-    begins,
-    constant,
-    exact,
-    instants,
-    json_lists,
-    of_cells,
-    single,
-    want,
-)
+from backfill.operand import Operand, Scope, constant, of_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

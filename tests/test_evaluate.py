@@ -553,6 +553,25 @@ def test_a_column_that_is_not_there_is_none_in_every_row() -> None:
     assert values("missing * 2 > 1", frame) == [None, None]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("upper(t1) + i1", "lower(i1)", "-t1", "t1 * 2", "round(t1)", "abs(missing)", "not t1"),
+        *("iso8601(t1)", "unix(missing)", "length(i1)", "join(t1, ',')", "f'{list}'", "list == 1"),
+        *("substring(t1, t1)", "t1 in i1", "min(t1, i1)", "text(list)", "replace(i1, t1, t1)"),
+        *("number(list)", "date(list)", "matches(i1, 'a')", "i1 if t1 else list", "at + 1"),
+    ],
+)
+def test_kinds_that_do_not_fit_reject_the_rows_that_have_them(text: str, count: int) -> None:
+    """JSON lines tell their types as they come, so nothing could be told before."""
+    row = {"t1": "a", "i1": 5, "list": ["x"], "at": datetime(2020, 1, 1, tzinfo=UTC)}
+    frame = frame_of([*[row] * count, {}][: max(count, 1)] if count else [])
+    found = values(text, frame)
+    assert len(found) == frame.count
+    assert failed(frame) == (set() if "missing" in text else set(range(count)))
+
+
 def test_numbers_of_every_arrow_type_are_exact() -> None:
     types = {
         **{f"i{n}": kind for n, kind in enumerate([pa.int8(), pa.uint8(), pa.uint64()])},

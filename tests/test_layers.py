@@ -25,7 +25,7 @@ ROOMS: Final = (
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
     *("natural", "convert"),
-    *("exact", "operand", "judge", "casts", "compute", "evaluate"),
+    *("exact", "operand", "coerce", "judge", "casts", "compute", "evaluate"),
     *("aggregate", "transform", "message"),
     *("validate", "identity", "encode", "batch", "watermark", "order", "grouping", "units"),
     *("plan", "pipeline"),
