@@ -15,10 +15,11 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
-    *("mapping.strict_yaml", "mapping.document", "mapping.check", "mapping.words"),
+    *("mapping.strict_yaml", "mapping.document", "mapping.dialect"),
+    *("mapping.check", "mapping.words"),
     *("mapping.load", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
-    *("source.csv", "source.jsontree", "source.jsonl"),
+    *("source.dialect", "source.header", "source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),
     *("natural", "convert", "transform", "message"),

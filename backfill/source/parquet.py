@@ -30,6 +30,7 @@ class ParquetReader:
 
     has_all_columns = True
     first_row = 1
+    has_nulls = False
 
     def __init__(self, file: SourceFile) -> None:
         """Read the footer. Raises SourceError where it is no Parquet file."""

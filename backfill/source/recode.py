@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from backfill.source.files import open_stream
+
+if TYPE_CHECKING:
+    from backfill.source.files import SourceFile
+
 READ_BYTES: Final = 1 << 20
+RAW: Final = "surrogateescape"
 MARK: Final = "backfill-mark"
 MARK_BASE: Final = 0x10FF00
 MARK_BYTES: Final = b"\xf4\x8f"
@@ -42,9 +48,10 @@ def unmark(cell: bytes) -> bytes:
     """Put the bytes back that are no text."""
     if MARK_BYTES not in cell:
         return cell
-    text = cell.decode()
+    text = cell.decode(errors=RAW)  # an escape of COPY may have made a byte that is no text, too
     return b"".join(
-        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode() for char in text
+        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode(errors=RAW)
+        for char in text
     )
 
 
@@ -56,6 +63,12 @@ def unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
             column = pa.array([unmark(cell) for cell in column.to_pylist()], pa.binary())  # noqa: PLW2901
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def open_text(file: SourceFile, encoding: str) -> Any:
+    """Open a file as a stream of UTF-8 bytes."""
+    stream = open_stream(file)
+    return stream if is_utf8(encoding) else io.BufferedReader(Recoded(stream, encoding), READ_BYTES)
 
 
 class Recoded(io.RawIOBase):
