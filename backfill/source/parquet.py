@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.errors import SourceError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 2 << 20
 ROWS_MAX: Final = 1 << 15
 BUFFER_BYTES: Final = 1 << 20
+OPAQUE: Final = {"BSON", "INTERVAL"}
 FAULTS: Final = (*READ_FAULTS, UnicodeDecodeError)
 """The names of columns are text that Arrow does not look at before Python does."""
 
@@ -37,7 +39,7 @@ class ParquetReader:
         self._file = file
         try:
             self._parquet = self._open()
-            self.schema = self._parquet.schema_arrow
+            self.schema = self._typed(self._parquet.schema_arrow)
         except FAULTS as fault:
             raise self._unreadable(fault) from None
         self.columns = list(self.schema.names)
@@ -57,7 +59,18 @@ class ParquetReader:
             buffer_size=BUFFER_BYTES,  # streams a row group instead of loading it whole
             pre_buffer=False,
             page_checksum_verification=True,
+            coerce_int96_timestamp_unit="ms",  # nanoseconds end in 2262, and wrap in silence
         )
+
+    def _typed(self, schema: pa.Schema) -> pa.Schema:
+        """Return the schema; types whose bytes Arrow gives for texts are opaque in it."""
+        columns = self._parquet.schema
+        for column in (columns.column(at) for at in range(len(columns))):
+            if column.converted_type in OPAQUE and column.path in schema.names:
+                at = schema.get_field_index(column.path)
+                kind = pa.opaque(schema.field(at).type, column.converted_type, "Parquet")
+                schema = schema.set(at, schema.field(at).with_type(kind))
+        return schema
 
     @property
     def row_count(self) -> int:
