@@ -99,6 +99,7 @@ VALUES: Final[dict[str, Any]] = {
         [dt.datetime(9999, 12, 31, 3)],  # noqa: DTZ001
         pa.timestamp("us"),
     ),
+    "timestamp after 9999": instant(259_200_000_000_000, "ms"),
     "date": pa.array([dt.date(2020, 1, 2)]),
     "date after 9999": pa.array([3_000_000], pa.int32()).cast(pa.date32()),
     "time, ms": pa.array([dt.time(1, 2, 3, 4000)], pa.time32("ms")),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
 
 BATCH_BYTES: Final = 2 << 20
+ROW_BYTES_MAX: Final = 64 << 20
+"""On the average of a row group; one row is loaded at once, and Arrow has it twice for a moment."""
+
 ROWS_MAX: Final = 1 << 15
 BUFFER_BYTES: Final = 1 << 20
 OPAQUE: Final = {"BSON", "INTERVAL"}
@@ -42,6 +45,7 @@ class ParquetReader:
             self.schema = self._typed(self._parquet.schema_arrow)
         except FAULTS as fault:
             raise self._unreadable(fault) from None
+        self._check_size()
         self.columns = list(self.schema.names)
         if doubled := {name for name in self.columns if self.columns.count(name) > 1}:
             what = f"two columns are named '{min(doubled)}'"
@@ -71,6 +75,16 @@ class ParquetReader:
                 kind = pa.opaque(schema.field(at).type, column.converted_type, "Parquet")
                 schema = schema.set(at, schema.field(at).with_type(kind))
         return schema
+
+    def _check_size(self) -> None:
+        """Raise SourceError where rows are so large that few of them would fill the memory."""
+        meta = self._parquet.metadata
+        for group in (meta.row_group(n) for n in range(meta.num_row_groups)):
+            row_bytes = group.total_byte_size // max(group.num_rows, 1)
+            if row_bytes > ROW_BYTES_MAX:
+                what = f"its rows have {row_bytes:,} bytes each, more than {ROW_BYTES_MAX:,}"
+                fix = "write it without its largest column, which no message could hold"
+                raise SourceError(what, where=self._file.path, fix=fix)
 
     @property
     def row_count(self) -> int:
@@ -109,6 +123,8 @@ class ParquetReader:
         """Return the fault in words; row: the first of the batch that could not be read."""
         what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         fix = "check the export; read it with another tool"
+        if "encrypted" in what:
+            fix = "write it without encryption"
         at = "" if row is None else f", from row {row + self.first_row} on"
         what = f"cannot be read as Parquet{at}: {what}"
         return SourceError(what, where=self._file.path, fix=fix)
