@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import encodings
 import gzip
 import io
 import json
+import pkgutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -208,6 +210,80 @@ def test_a_file_of_another_delimiter_is_told_which(
     fix = caught.value.lints[0].fix
     said = f"the file has another delimiter: say source: {{csv: {{delimiter: {word}}}}}"
     assert fix == said if word else "delimiter" not in fix
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("rows", [1, 6_000])  # the second is beyond what is read at once
+@pytest.mark.parametrize("bad", [b"\x00\xd8", b"\x00\xdc", b"\x41\xd8"])
+def test_half_a_character_of_utf_16_costs_only_its_row_wherever_it_stands(
+    bad: bytes, rows: int, tmp_path: Path
+) -> None:
+    utf16 = "utf-16-le"
+    begin = "\ufeffid,a\n" + f"1,{'x' * 100}\n" * rows + "2,y"
+    (tmp_path / "t.csv").write_bytes(begin.encode(utf16) + bad + "\n3,z\n".encode(utf16))
+    source = {"path": "t.csv", "csv": {"encoding": "utf-16"}}
+    message = {"type": "identify", "userId": "id", "traits": {"a": "a"}}
+    made = build({"version": 1, "source": source, "messages": [message]}, tmp_path)
+    assert made.codes == {rows: "not-utf8"}
+    assert made.rows == rows + 2
+    assert made.messages[rows + 1][0]["traits"] == {"a": "z"}
+
+
+def test_a_file_of_utf_16_that_is_cut_within_a_character_costs_its_last_row(tmp_path: Path) -> None:
+    data = "id,a\n1,é\n2,x".encode("utf-16")[:-1]
+    (tmp_path / "t.csv").write_bytes(data)
+    found = rows_of(tmp_path, "t.csv", csv={"encoding": "utf-16"})
+    assert found[0] == (0, {"id": b"1", "a": "é".encode()})
+    with pytest.raises(UnicodeDecodeError):
+        found[1][1]["a"].decode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words", "fix"),
+    [
+        ("utf-8", "the names in the header hold NUL characters", "if it is UTF-16, say source: "),
+        (
+            "utf-16",
+            "cannot be read as CSV: UTF-16 stream does not start with BOM",
+            "name the order of the bytes: source: ",
+        ),
+    ],
+)
+def test_utf_16_without_a_byte_order_mark_is_named_with_the_fix(
+    encoding: str, words: str, fix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_bytes("id,a\n1,é\n".encode("utf-16-le"))
+    with pytest.raises(SourceError) as caught:
+        rows_of(tmp_path, "t.csv", csv={"encoding": encoding})
+    assert caught.value.what == words
+    assert caught.value.fix == fix + "{csv: {encoding: utf-16-le}}, or utf-16-be"
+    found = rows_of(tmp_path, "t.csv", csv={"encoding": "utf-16-le"})
+    assert found == [(0, {"id": b"1", "a": "é".encode()})]
+
+
+def test_every_codec_of_python_reads_what_it_writes_or_is_a_fault_of_the_mapping(
+    tmp_path: Path,
+) -> None:
+    message = {"type": "identify", "userId": "id", "traits": {"a": "a"}}
+    faults = set()
+    for codec in sorted({module.name for module in pkgutil.iter_modules(encodings.__path__)}):
+        body = {"version": 1, "source": {"path": "t.csv", "csv": {"encoding": codec}}}
+        try:
+            (tmp_path / "t.csv").write_bytes("id,a\r\n1,xyz\r\n".encode(codec))
+            made = build({**body, "messages": [message]}, tmp_path)
+        except MappingError as fault:
+            assert [lint.what for lint in fault.lints] == [f"unknown encoding '{codec}'"]  # noqa: PT017
+            faults.add(codec)
+        except (LookupError, UnicodeError):  # it cannot write, so it must be a fault to read it
+            with pytest.raises(MappingError):
+                build({**body, "messages": [message]}, tmp_path)
+            faults.add(codec)
+        else:
+            assert made.messages[0][0]["traits"] == {"a": "xyz"}, codec
+    assert {"base64_codec", "rot_13", "undefined", "idna"} <= faults
+    assert len(faults) < 20
 
 
 # What other writers write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def dialect_faults(how: CsvDialect) -> Iterator[tuple[Any, str, str, str]]:
     """Yield every fault: path, code, what, fix."""
     try:
         "".encode(how.encoding)
-    except LookupError:
+        codecs.getincrementaldecoder(how.encoding)(errors="surrogateescape").decode(b"", final=True)
+    except (LookupError, UnicodeError, TypeError):
         what = f"unknown encoding '{how.encoding}'"
         yield (*AT, "encoding"), "wrong-value", what, "for example utf-8"
     if how.delimiter != "whitespace" and len(how.delimiter) > DELIMITER_CHARS_MAX:

@@ -86,6 +86,9 @@ def _check(
     if any("\ufffd" in cell for cell in row):
         fix = "name the file's encoding as source: {csv: {encoding: …}}"
         raise SourceError("the header is not UTF-8", where=where, fix=fix)
+    if any("\0" in cell for cell in row):
+        fix = "if it is UTF-16, say source: {csv: {encoding: utf-16-le}}, or utf-16-be"
+        raise SourceError("the names in the header hold NUL characters", where=where, fix=fix)
     if rest is None:
         return
     if is_cut:
@@ -129,6 +132,8 @@ def unreadable(fault: BaseException, path: str, *, row: int | None = None) -> So
     fix = "check the export"
     if isinstance(fault, DialectError):
         fix = fault.fix
+    elif isinstance(fault, UnicodeError) and "BOM" in what:
+        fix = "name the order of the bytes: source: {csv: {encoding: utf-16-le}}, or utf-16-be"
     elif isinstance(fault, UnclosedError):
         fix = f"close the quote that row {row} opens"
     return SourceError(f"cannot be read as CSV{at}: {what}", where=path, fix=fix)

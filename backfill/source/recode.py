@@ -30,6 +30,18 @@ def _marked(fault: UnicodeError) -> tuple[str, int]:
 codecs.register_error(MARK, _marked)
 
 
+def _kept(fault: UnicodeError) -> tuple[str, int]:
+    """Keep bytes that are no text; where one alone would be text, what stands there must not be."""
+    assert isinstance(fault, UnicodeDecodeError)
+    wrong = fault.object[fault.start : fault.end]
+    return "".join(chr(0xDC00 + max(byte, FIRST_RAW)) for byte in wrong), fault.end
+
+
+KEEP: Final = "backfill-keep"
+FIRST_RAW: Final = 0x80
+codecs.register_error(KEEP, _kept)
+
+
 def is_utf8(encoding: str) -> bool:
     """Whether text of this encoding is UTF-8 as it stands."""
     return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
@@ -80,7 +92,7 @@ class Recoded(io.RawIOBase):
     def __init__(self, stream: Any, encoding: str) -> None:
         super().__init__()
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors=KEEP)
         self._ready = b""
 
     def readable(self) -> bool:
@@ -92,7 +104,7 @@ class Recoded(io.RawIOBase):
         while not self._ready:
             raw = bytes(self._stream.read(READ_BYTES))
             text = self._decoder.decode(raw, final=not raw)
-            self._ready = text.encode(errors="surrogateescape")
+            self._ready = text.encode(errors=RAW)
             if not raw:
                 break
         part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
