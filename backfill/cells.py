@@ -177,10 +177,8 @@ def _plain(data: pa.Array) -> pa.Array:
     if not any(is_list(kind) for is_list in LISTS):
         return data
     plain = pa.list_(kind.value_field)
-    # the nulls of a fixed size list keep items, and views share them: a cast gives wrong lists
-    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    by_value = data.null_count or is_view
-    return pa.array(data.to_pylist(), plain) if by_value else data.cast(plain)
+    # the nulls of a fixed size list keep items, and those of a view make a cast fail
+    return pa.array(data.to_pylist(), plain) if data.null_count else data.cast(plain)
 
 
 def _stored(data: pa.ExtensionArray, kind: pa.BaseExtensionType) -> pa.Array:

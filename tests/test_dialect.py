@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import pkgutil
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -53,7 +54,8 @@ BLANKS: Final = {"delimiter": "whitespace"}
         pytest.param("1\t\\x41\\x4a\\x4\\101\\7\n", COPY, [["1", "AJ\x04A\x07"]], id="copy, codes"),
         pytest.param("1\t\\xc3\\xa9\\303\\251\n", COPY, [["1", "éé"]], id="copy, bytes of UTF-8"),
         pytest.param("1\t\\q\\\"'\n", COPY, [["1", "q\"'"]], id="copy, others are themselves"),
-        pytest.param("1\tx\\\ny\\\tz\\\r\nw\n", COPY, [["1", "x\ny\tz\r\nw"]], id="copy, raw ones"),
+        pytest.param("1\tx\\\ny\\\tz\\\r\\\nw\n", COPY, [["1", "x\ny\tz\r\nw"]], id="raw ones"),
+        pytest.param("1\tx\\\r\n2\ty\n", COPY, [["1", "x\r"], ["2", "y"]], id="one character"),
         pytest.param('1\t"x\n2\ty"\n', COPY, [["1", '"x'], ["2", 'y"']], id="copy, no quotes"),
         pytest.param("1\tx\n2\n3\ty\n", COPY, [["1", "x"], "row-ragged", ["3", "y"]], id="ragged"),
         pytest.param("1\tx\n\\.\n", COPY, [["1", "x"]], id="copy, the end mark"),
@@ -141,6 +143,16 @@ def test_rows_before_the_fault_of_a_dialect_are_read_first(tmp_path: Path) -> No
         stops.extend(span.stop for span in open_file(file, spec).spans(0))
     assert stops[-1] > 200_000
     assert f"from row {stops[-1] + 2} on" in caught.value.what
+
+
+@pytest.mark.parametrize("piece", [4, 9, 1 << 18])
+def test_rows_behind_the_end_mark_of_copy_are_a_fault_wherever_pieces_end(
+    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backfill.source.wholerows.PIECE_BYTES", piece)
+    with pytest.raises(SourceError, match="rows follow the line"):
+        read(tmp_path, "1\tx\n\\.\n\n\n\n2\ty\n", csv=COPY)
+    assert read(tmp_path, "1\tx\n\\.\n\n\n\n\n", csv=COPY) == [["1", "x"]]
 
 
 def test_names_that_are_blank_in_a_header_are_those_of_their_places(tmp_path: Path) -> None:
@@ -320,6 +332,22 @@ def test_what_copy_writes_is_read_back_wherever_pieces_end(
 ) -> None:
     data = "".join("\t".join(map(as_copy, row)) + "\n" for row in rows)
     assert cells_of(data, piece, start, **COPY) == as_bytes(rows)[start:]
+
+
+@MANY
+@given(TABLE, PIECES, st.sampled_from("\t|"))
+def test_what_is_written_with_a_backslash_before_raw_characters_is_read_back(
+    rows: list[tuple[str, str | None]], piece: int, delimiter: str
+) -> None:
+    """As Redshift and MySQL do: the delimiter and line ends stay what they are behind it."""
+
+    def written(cell: str | None) -> str:
+        if cell is None:
+            return "\\N"
+        return re.sub(rf"[\\\r\n{delimiter}]", r"\\\g<0>", cell)
+
+    data = "".join(delimiter.join(map(written, row)) + "\n" for row in rows)
+    assert cells_of(data, piece, 0, **COPY | {"delimiter": delimiter}) == as_bytes(rows)
 
 
 @MANY

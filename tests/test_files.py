@@ -194,6 +194,23 @@ def test_a_parquet_type_becomes_what_the_table_says(
     assert becomes[0] == "`" or becomes in {*Code, LEFT_OUT, A_FAULT}
 
 
+@pytest.mark.parametrize(
+    ("values", "zone"),
+    [
+        # 2^64 microseconds after 2020, which microseconds would take for 2020
+        (pa.array([MS + (1 << 64) // 1000], pa.timestamp("ms")), "UTC"),
+        # it is the year 10000 in UTC by then
+        (pa.array([253_402_300_799_000], pa.timestamp("ms")), "America/New_York"),
+    ],
+)
+def test_a_time_that_has_no_four_digits_is_a_reject_and_no_other_time(
+    values: pa.Array, zone: str, tmp_path: Path
+) -> None:
+    how = {"use_deprecated_int96_timestamps": zone == "UTC"}
+    pq.write_table(pa.table({"a": values}), tmp_path / "t.parquet", **how)
+    assert outcome(tmp_path, {"path": "t.parquet"}, timezone=zone) == "time-unreadable"
+
+
 def test_the_table_has_every_type_once() -> None:
     assert [row[0] for row in table("Parquet")] == list(VALUES)
 

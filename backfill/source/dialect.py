@@ -197,7 +197,7 @@ def _with_stand_in(piece: bytes, written: str) -> bytes:
 
 def _raw_escapes(delimiter: bytes) -> Callable[[bytes], bytes]:
     """Return what writes a delimiter or line end behind a backslash as letters, as COPY does."""
-    raw = re.compile(ODD + rb"(\r\n|[\r\n]|%b)" % re.escape(delimiter))
+    raw = re.compile(ODD + rb"([\r\n]|%b)" % re.escape(delimiter))
     hexed = {ord(b"\r"): b"\\r", ord(b"\n"): b"\\n", ord(b"\t"): b"\\t"}
 
     def letters(found: re.Match[bytes]) -> bytes:

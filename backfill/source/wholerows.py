@@ -70,8 +70,7 @@ class Grammar:
     ) -> Grammar:
         """Return the grammar of a dialect. comment: what begins a line that is no row."""
         d, q, e = (re.escape((mark or "").encode()) for mark in (delimiter, quote, escape))
-        any_char = rb"(?s:.)" if quote else rb"(?:\r\n|(?s:.))"
-        skip = rb"|%b%b" % (e, any_char) if e else b""
+        skip = rb"|%b(?s:.)" % e if e else b""
         if len(delimiter.encode()) == 1:
             text = rb"(?:[^%b%b\r\n]++%b)*+" % (d, e, skip)
         else:
@@ -113,11 +112,9 @@ class Grammar:
         return at
 
     def _is_escaped(self, data: bytes, at: int) -> bool:
-        """Whether a line end is part of a cell; of an escaped CRLF without quotes, both are."""
+        """Whether a line end is part of a cell; an escape takes one character."""
         if not self.escape:
             return False
-        if not self.quote and data[at - 1 : at + 1] == b"\r\n":
-            at -= 1
         begin = at
         while begin and data.startswith(self.escape, begin - 1):
             begin -= 1
@@ -141,8 +138,6 @@ class Grammar:
 
     def is_closed(self, row: bytes) -> bool:
         """Whether every quote of a row without a line end is closed."""
-        if self.comment is not None and self.comment.fullmatch(row):
-            return True
         return self.last.fullmatch(row) is not None
 
 
