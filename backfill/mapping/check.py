@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
+from backfill.mapping.dialect import dialect_faults
 from backfill.mapping.document import ConstForm, Document, Options
 from backfill.mapping.groups import group_faults
 from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
@@ -66,12 +67,7 @@ def _source(document: Document) -> list[Fault]:
         )
     if not document.source.path:
         found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
-    try:
-        "".encode(document.source.csv.encoding)
-    except LookupError:
-        what = f"unknown encoding '{document.source.csv.encoding}'"
-        found.append((("source", "csv", "encoding"), "wrong-value", what, "for example utf-8"))
-    return found
+    return [*found, *dialect_faults(document.source.csv)]
 
 
 def _guards(document: Document) -> list[Fault]:

@@ -307,8 +307,10 @@ def _header(value: object) -> str:
 class CsvDialect(Part):
     """How a CSV file is written."""
 
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    quote: str = Field(default='"', min_length=1, max_length=1)
+    delimiter: str = Field(default=",", min_length=1)
+    quote: str = Field(default='"', min_length=1)
+    escape: str | None = Field(default=None, min_length=1, max_length=1)
+    comment: str | None = Field(default=None, min_length=1)
     encoding: str = "utf-8"
     header: Annotated[
         Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from backfill.errors import Lint, MappingError, Place, UsageError
 from backfill.mapping.check import faults_of
+from backfill.mapping.dialect import delimiter_meant
 from backfill.mapping.document import Document
 from backfill.mapping.expression import parse as parse_expression
 from backfill.mapping.kinds import faults_in
@@ -102,7 +103,12 @@ class Mapping:
         """
         free = [name for name in columns if name not in self.columns] if is_open else columns
         lints = [
-            Lint(place, "unknown-column", f"{where} has no column '{name}'", nearest(name, columns))
+            Lint(
+                place,
+                "unknown-column",
+                f"{where} has no column '{name}'",
+                delimiter_meant(name, columns) or nearest(name, columns),
+            )
             for name, place in self.column_places
             if name not in columns and (not is_open or get_close_matches(name, free, 1, 0.75))
         ]
