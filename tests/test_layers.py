@@ -41,7 +41,7 @@ ROOMS: Final = (
     *("durable", "lock", "defuse", "rejects", "checkpoint", "resume", "report", "survey", "sample"),
     *("propose.names", "propose.facts", "propose.numerals", "propose.moments", "propose.values"),
     *("propose.roles", "propose.proposal", "propose.join", "propose.dialect", "propose.spread"),
-    *("propose.stream", "propose.writer", "propose.rehearse", "propose"),
+    *("propose.unique", "propose.stream", "propose.writer", "propose.rehearse", "propose"),
     *("runner", "retry"),
     *("sandbox.rules", "sandbox.auth", "sandbox.wire", "sandbox.faults", "sandbox.database"),
     *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),

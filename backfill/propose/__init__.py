@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 from backfill.errors import UsageError
 from backfill.propose import join
 from backfill.propose.names import is_person
-from backfill.propose.proposal import NoIdError, Proposal, UndecidedError, propose
+from backfill.propose.proposal import LeftOut, NoIdError, Proposal, UndecidedError, propose
 from backfill.propose.rehearse import Rehearsal, rehearse
 from backfill.propose.stream import Stream, streams_of
-from backfill.propose.writer import Origin
+from backfill.propose.unique import is_unique
+from backfill.propose.writer import LOOK, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,7 @@ def propose_all(
     made = _joined(streams, made, places, kind)
     found = []
     for stream, proposal, place in zip(streams, made, places, strict=True):
+        _check_key(stream, proposal)
         rehearsed = rehearse(proposal, _origin(stream, place), stream.samples, now_ms=now_ms)
         found.append(Proposed(place, stream, proposal, rehearsed))
     return sorted(found, key=lambda one: len(one.proposal.after))
@@ -126,11 +128,26 @@ def _joined(
     return found
 
 
+def _check_key(stream: Stream, proposal: Proposal) -> None:
+    """Ask all rows whether the key is one; where there are too many of them, say so."""
+    if not proposal.key or (stream.is_whole and len(stream.samples) == 1):
+        return
+    is_all_there = stream.files_total == len(stream.samples)
+    sure = is_unique(stream.samples, proposal.key) if is_all_there else None
+    if sure is None:
+        proposal.key_why += f" among the {stream.rows:,} looked at; {LOOK}is it so in all?"
+    elif sure:
+        proposal.key_why = "no two rows of all have the same; every row was compared"
+    else:
+        proposal.left_out.append(LeftOut("key", f"{', '.join(proposal.key)}: comes twice"))
+        proposal.key, proposal.key_why = [], ""
+
+
 def _origin(stream: Stream, place: Path) -> Origin:
     """Say where the rows come from, relative to the mapping's folder."""
     first = stream.samples[0]
-    base = place.parent.resolve()
-    paths = [Path(os.path.relpath(Path(path).resolve(), base)).as_posix() for path in stream.given]
+    # as the text says, like the reader of mappings: links are followed by neither
+    paths = [Path(os.path.relpath(path, place.parent)).as_posix() for path in stream.given]
     told = _by_ending(stream)
     return Origin(
         path=paths[0] if len(paths) == 1 else paths,

@@ -125,9 +125,11 @@ def _part(span: Span, name: str) -> tuple[str, pa.Array, pa.DataType]:
     except UnsupportedTypeError:
         return "unsupported", pa.nulls(span.batch.num_rows, STRING), None
     kind = _kind(cells)
-    if kind in {"list", "object", "mixed"}:
-        texts = pa.array([None if v is None else repr(v) for v in cells.data.to_pylist()], STRING)
-        return kind, texts, cells.data.type
+    if pa.types.is_nested(cells.data.type):  # whether it is there is all that is asked of it
+        filled = pc.if_else(cells.data.is_valid(), pa.scalar("…", STRING), pa.scalar(None, STRING))
+        return kind, filled, cells.data.type
+    if kind == "mixed":
+        return kind, cells.data, None
     return kind, texts_of(cells), cells.data.type
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from backfill import timestamp
 from backfill.columns import mask, valid
-from backfill.propose.names import TIME_WORDS, has_word, words_of
+from backfill.propose.names import TIME_WORDS, has_word, is_nameless, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,9 @@ NAMED: Final = tuple(
     )
 )
 COMPACT: Final = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
+NAMELESS_MIN: Final = 20
+"""Of 8 random digits one number of 300 is a day: so many different ones are no chance."""
+
 EPOCHS: Final = {"unix_s": 1, "unix_ms": 1_000, "unix_us": 1_000_000}
 EPOCH_RANGE: Final = (631_152_000, 2_145_916_800)
 """1990 to 2038 in seconds: no other unit makes plausible times of such numbers."""
@@ -214,7 +217,8 @@ def _named(column: Column) -> Times | None:
 
 def _of_digits(column: Column) -> Times | None:
     """20200131, or seconds, milliseconds, microseconds since 1970; only under a name of times."""
-    if not has_word(column.name, TIME_WORDS) or not column.all_match(r"^[0-9]{8,17}(\.[0-9]+)?$"):
+    may_be = has_word(column.name, TIME_WORDS) or is_nameless(column.name)
+    if not may_be or not column.all_match(r"^[0-9]{8,17}(\.[0-9]+)?$"):
         return None
     widths = {len(text) for text in column.texts.to_pylist()}
     pattern = COMPACT.get(next(iter(widths))) if len(widths) == 1 else None
@@ -235,6 +239,8 @@ def _compact(column: Column, pattern: str) -> str:
     reads = _reads(column.texts, pattern)
     years = [int(text[:4]) for text in column.texts.to_pylist()]
     is_near = min(years) >= 1900 and max(years) < 2100  # noqa: PLR2004  years people write
+    if is_nameless(column.name) and column.distinct < NAMELESS_MIN:
+        return ""
     return pattern if is_near and reads.all() else ""
 
 

@@ -136,7 +136,7 @@ def singular(word: str) -> str:
 
 def entities(stem: str) -> list[str]:
     """Return what a file is about by its name, without what every export is called."""
-    found = [singular(word) for word in words_of(stem) if not word.isdigit()]
+    found = [singular(word) for word in words_of(stem) if not re.search("[0-9]", word)]
     return [word for word in found if word not in NOISE]
 
 
@@ -156,6 +156,11 @@ def _names_an_id(name: str, owners: frozenset[str]) -> bool:
         return singular(words[-2]) in owners
     glued = re.fullmatch(r"(.+?)(?:id|uuid|guid|key|nr|no|number|code)", whole)
     return (glued is not None and glued[1] in owners) or singular(whole) in owners
+
+
+def is_nameless(name: str) -> bool:
+    """Whether a column has but a number, since its file has no header."""
+    return re.fullmatch("column_[0-9]+", name) is not None
 
 
 def is_person(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,7 +147,7 @@ def _some_id(findings: list[Finding]) -> Finding:
     """Where no name tells: a column whose values all differ, else the text of most values."""
     usable = [one for one in findings if one.kind in {"text", "code", "integer"}]
     unique = [one for one in usable if one.column.is_unique]
-    texts = [one for one in usable if one.kind == "text" and not one.column.blank]
+    texts = [one for one in usable if one.kind in {"text", "code"} and not one.column.blank]
     has_time = any(one.is_time for one in findings)
     if not unique and not (texts and has_time):
         raise NoIdError
@@ -221,7 +223,8 @@ def _fill(made: Proposal, rest: list[Finding], roles: Roles) -> None:
     for one in rest:
         target = names.CONTEXT.get(names.joined(one.name))
         if one.is_out:
-            made.left_out.append(LeftOut(one.name, one.why))
+            lines = (f"{_quoted(one.name)}: {_quoted(one.name)}",) if one.name.strip() else ()
+            made.left_out.append(LeftOut(one.name, one.why, lines))
         elif not spec.TYPES[made.type].body:
             made.left_out.append(LeftOut(one.name, f"{made.type} has no members for it"))
         elif target and made.type in {"page", "screen", "track"} and target not in made.context:
@@ -237,7 +240,7 @@ def _fill(made: Proposal, rest: list[Finding], roles: Roles) -> None:
 def _add(made: Proposal, one: Finding, roles: Roles) -> None:
     name = _target(made, one, roles)
     if one.choices:
-        lines = tuple(f"{name}: {_flow({'column': one.name, **c})}" for c in one.choices)
+        lines = tuple(f"{_quoted(name)}: {_flow({'column': one.name, **c})}" for c in one.choices)
         why = f"{one.why}; take one of the lines and delete the other"
         if one.is_time:
             made.left_out.append(LeftOut(one.name, why, lines))
@@ -309,21 +312,26 @@ def _key(made: Proposal, roles: Roles, findings: list[Finding]) -> None:
             made.key, made.key_why = pair, "one row a tie of a person and an object"
             return
     candidates = [roles.own, by_name.get(ids.get(first, "")), by_name.get(ids.get("groupId", ""))]
-    usable = (one for one in candidates if one is not None and one.column.is_unique)
+    usable = (one for one in candidates if one is not None and _may_be_key(one))
     if (one := next(usable, None)) is not None:
         made.key, made.key_why = [one.name], "no two rows have the same"
+
+
+def _may_be_key(one: Finding) -> bool:
+    """A float is no key: its digits cannot be trusted."""
+    return one.column.is_unique and one.column.kind != "number"
 
 
 def _flow(form: Any) -> str:
     """A form on one line, as YAML flow."""
     if not isinstance(form, dict):
-        return str(form)
+        return _quoted(form)
     return "{" + ", ".join(f"{name}: {_quoted(value)}" for name, value in form.items()) + "}"
 
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return text if text.replace("_", "").isalnum() else '"' + text.replace('"', '\\"') + '"'
+    return text if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text) else json.dumps(text)
 
 
 def forms(made: Proposal) -> Iterator[tuple[str, Line]]:

@@ -118,7 +118,7 @@ def _time_rank(one: Finding, about: list[str]) -> int:
         rank += 3
     if names.joined(one.name) in names.SINCE or words[-1:] in (["at"], ["date"], ["on"]):
         rank += 2
-    return rank + (one.column.blank == 0)
+    return rank + (one.column.blank == 0) - 4 * bool(one.choices)
 
 
 def _event(plain: list[Finding]) -> Finding | None:

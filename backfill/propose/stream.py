@@ -105,6 +105,9 @@ def streams_of(paths: Sequence[str], prefer: str | None) -> list[Stream]:
 def _look(path: str) -> tuple[str, int, list[Sample]]:
     full = Path(path)
     known = format_by_content(full) if full.is_file() else None
+    if full.is_file() and known is None:
+        fix = "export it as one of these"
+        raise UsageError("this is neither CSV nor Parquet nor JSON lines", where=path, fix=fix)
     files = find_files([path], Path(), known)
     step = max(len(files) / FILES_MAX, 1)
     chosen = [files[int(n * step)] for n in range(min(len(files), FILES_MAX))]

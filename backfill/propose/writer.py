@@ -110,7 +110,7 @@ def _message(made: Proposal) -> CommentedMap:
     if made.left_out:
         where = next((name for name in ("context", body) if name in message), None)
         lines = [line for one in made.left_out for line in _left_out(one)]
-        words = "\n".join(["Left out; to send one, add its line:", *lines])
+        words = "\n".join(["Left out; to send one, put its line among the others:", *lines])
         if where is None:
             message.yaml_set_comment_before_after_key("type", before=words, indent=4)
         else:
@@ -119,8 +119,10 @@ def _message(made: Proposal) -> CommentedMap:
 
 
 def _left_out(one: LeftOut) -> list[str]:
-    words = _safe(f"{one.column}: {one.why}")
-    return [f"  {words}", *(f"    {_safe(line)}" for line in one.lines)]
+    if not one.lines:
+        return ["  " + _safe(f"{one.column}: {one.why}")]
+    first, *others = one.lines
+    return [f"  {_safe(first)}  # {_safe(one.why)}", *(f"  {_safe(line)}" for line in others)]
 
 
 def _put(target: CommentedMap, lines: Mapping[str, Line]) -> CommentedMap:
