@@ -129,7 +129,13 @@ def _stream(group: list[tuple[str, int, list[Sample]]], prefer: str | None) -> S
     spans = (span for one in samples for span in one.reader.spans(0))
     columns = columns_of(spans, samples[0].columns)
     if not columns or not columns[0].rows:
-        raise UsageError("there are no rows to look at", where=where, fix="check the export")
+        is_ragged = any(one.rows for one in samples)
+        none = (
+            "no row has as many cells as the header"
+            if is_ragged
+            else "there are no rows to look at"
+        )
+        raise UsageError(none, where=where, fix="check the export")
     blanks: tuple[str, ...] = ()
     if samples[0].file.format == "csv":
         found = [word for column in columns for word in blanks_of(column, prefer)]
