@@ -109,7 +109,7 @@ def _out(column: Column) -> Finding | None:
         return Finding(column, "blank", why="every cell is blank")
     if column.kind == "unsupported":
         return Finding(column, "left-out", why="its type has no form in JSON")
-    if (secret := _secret(column)) and not names.is_id_like(column.name.replace("token", "")):
+    if names.words_of(column.name)[-1:] != ["id"] and (secret := _secret(column)):
         return Finding(column, "left-out", why=f"looks like a secret: {secret}")
     return None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,12 @@ COMMENT_COLUMN: Final = 44
 
 SCHEMA: Final = "backfill.schema.json"
 LINE_MAX: Final = 1 << 16
+PLAIN: Final = r"(?:\.{1,2}/)*[^\W\d](?:[\w ./-]*\w)?"
+"""Texts that are written without quotes. ruamel.yaml leaves them out of some that need them: `:0`
+in a flow, U+0085 anywhere."""
+
+WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+
 LOOK: Final = "LOOK: "
 """What a person must look at is found by this word."""
 
@@ -49,13 +56,13 @@ def text_of(made: Proposal, origin: Origin) -> str:
     document.yaml_set_start_comment("\n".join(map(_safe, head)))
     document["version"] = 1
     if origin.name is not None:
-        document["name"] = origin.name
+        document["name"] = _text(origin.name)
     if made.after:
         document["after"] = _flow(made.after)
         _note(document, "after", "people first: an event must not come before its person")
     document["source"] = _source(origin)
     if made.key:
-        document["key"] = made.key[0] if len(made.key) == 1 else _flow(made.key)
+        document["key"] = _text(made.key[0]) if len(made.key) == 1 else _flow(made.key)
         _note(document, "key", f"identity of a row: {made.key_why}")
     document["messages"] = CommentedSeq([_message(made)])
     if not made.key:
@@ -127,7 +134,7 @@ def _left_out(one: LeftOut) -> list[str]:
 
 def _put(target: CommentedMap, lines: Mapping[str, Line]) -> CommentedMap:
     for name, line in lines.items():
-        target[name] = _value(line.form)
+        target[_text(name)] = _value(line.form)
         words = "; ".join(part for part in (line.why, line.doubt and LOOK + line.doubt) if part)
         if isinstance(line.form, dict) and "each" in line.form:
             target[name] = _each(line.form)
@@ -138,19 +145,28 @@ def _put(target: CommentedMap, lines: Mapping[str, Line]) -> CommentedMap:
 def _each(form: Mapping[str, Any]) -> CommentedMap:
     """A list of structs in lines of its own: it is long."""
     made = CommentedMap()
-    made["each"] = form["each"]
-    made["as"] = CommentedMap({name: _value(inner) for name, inner in form["as"].items()})
+    made["each"] = _text(form["each"])
+    items = form["as"].items()
+    made["as"] = CommentedMap({_text(name): _value(inner) for name, inner in items})
     return made
 
 
 def _value(value: Any) -> Any:
-    return _flow(value) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return _flow(value)
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    """A text that every reader of YAML takes for the same text."""
+    is_plain = re.fullmatch(PLAIN, text) and text.isprintable() and text.lower() not in WORDS
+    return text if is_plain else DoubleQuotedScalarString(text)
 
 
 def _flow(value: Any) -> Any:
     made: Any
     if isinstance(value, dict):
-        made = CommentedMap({name: _value(inner) for name, inner in value.items()})
+        made = CommentedMap({_text(name): _value(inner) for name, inner in value.items()})
     else:
         made = CommentedSeq([_value(inner) for inner in value])
     made.fa.set_flow_style()
