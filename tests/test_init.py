@@ -313,6 +313,60 @@ def test_events_of_the_last_days_are_held_and_said(tmp_path: Path) -> None:
     assert [(cause.code, cause.count) for cause in one.rehearsal.causes] == [("recent-event", 1)]
 
 
+TRAPS = [
+    # a post code that happens to be unique is nobody's id; an address is, with a word
+    ("members.csv", "PLZ,E-Mail", [f"0{n},p{n}@b.org" for n in range(9)], "identify",
+     {"userId": "E-Mail"}),
+    # a visitor is no user
+    ("visits.csv", "visitor_id,page_url,at",
+     [f"v{n % 2},/x,2020-01-0{n}T00:00:00Z" for n in (1, 2, 3)], "page", {"anonymousId": "visitor_id", "timestamp": "at"}),
+    ("memberships.csv", "account_id,user_id", ["A1,1", "A1,2"], "group",
+     {"groupId": "account_id", "userId": "user_id"}),
+    ("subscriptions.csv", "id,user_id,plan", ["s1,1,x", "s2,1,y"], "group",
+     {"groupId": "id", "userId": "user_id"}),
+    ("people.csv", "user_id,name,updated_at", ["1,Ann,2020-01-02", "2,Ann,2020-01-03"], "identify",
+     {"userId": "user_id"}),
+    ("clicks.csv", "user_id,updated_at,clicked_at",
+     [f"{n % 2},2020-01-0{n},2019-01-0{n}" for n in (1, 2, 3)], "track",
+     {"userId": "user_id", "timestamp": "clicked_at", "event": ""}),
+    ("log.csv", "user_id,event,time", ["1,a,2020-01-02", "1,b,2020-01-03"], "track",
+     {"userId": "user_id", "timestamp": "time", "event": "event"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "rows", "kind", "members"), TRAPS, ids=[one[0] for one in TRAPS]
+)
+def test_a_column_is_what_its_name_and_its_cells_say_together(
+    name: str, header: str, rows: list[str], kind: str, members: dict[str, str], tmp_path: Path
+) -> None:
+    (one,) = proposed(write(tmp_path / name, header, *rows), out=tmp_path / "x.yaml")
+    assert one.proposal.type == kind
+    assert {name: line.column for name, line in one.proposal.members.items()} == members
+    assert survey(plan_of(load_mapping(one.path), Settings()), limit=None).counts.rejected == 0
+
+
+def test_an_id_that_may_be_blank_beside_another_is_no_matter_for_a_word(tmp_path: Path) -> None:
+    lines = {
+        "anonymous_id": ["a1", None, "a3"],
+        "user_id": ["1", "2", "3"],
+        "at": [1_600_000_000] * 3,
+    }
+    rows = [dict(zip(lines, row, strict=True)) for row in zip(*lines.values(), strict=True)]
+    source = write(tmp_path / "clicks.jsonl", *map(json.dumps, rows))
+    (one,) = proposed(source, out=tmp_path / "x.yaml")
+    assert set(one.proposal.members) == {"userId", "anonymousId", "timestamp", "event"}
+    assert [member for member, _ in one.proposal.doubts] == ["event"]
+
+
+def test_a_zone_in_the_name_of_a_column_is_taken_at_its_word(tmp_path: Path) -> None:
+    rows = ["1,7,2020-01-02 03:04", "2,7,2020-01-03 03:04"]
+    source = write(tmp_path / "orders.csv", "id,customer_id,Created (UTC)", *rows)
+    (one,) = proposed(source, out=tmp_path / "x.yaml")
+    assert [member for member, _ in one.proposal.doubts] == ["event"]
+    assert messages(one.path, 2)[0]["timestamp"] == "2020-01-02T03:04:00.000Z"
+
+
 def test_files_of_one_export_become_one_mapping_that_lists_them(tmp_path: Path) -> None:
     paths = [
         write(

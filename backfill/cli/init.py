@@ -175,6 +175,8 @@ def _fault(cause: Cause) -> str:
 
 def _samples(column: Any) -> str:
     """Some cells, as a person asked to see them; they go to the terminal and nowhere else."""
+    if column.kind in {"list", "object"}:
+        return ""
     texts = [" ".join(text.split()) for text in column.texts.slice(0, SAMPLES).to_pylist()]
     cut = [text if len(text) <= WIDE else text[: WIDE - 1] + "…" for text in texts]
     return "e.g. " + ", ".join(map(repr, cut)) if cut else ""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from backfill.errors import UsageError
 from backfill.propose import join
+from backfill.propose.compose import propose
 from backfill.propose.names import is_person
-from backfill.propose.proposal import LeftOut, NoIdError, Proposal, UndecidedError, propose
+from backfill.propose.proposal import LeftOut, NoIdError, Proposal, UndecidedError
 from backfill.propose.rehearse import Rehearsal, rehearse
 from backfill.propose.stream import Stream, streams_of
 from backfill.propose.unique import is_unique

@@ -15,7 +15,7 @@ def _set(words: str) -> frozenset[str]:
 
 PERSON: Final = _set(
     "person customer user client member contact subscriber player buyer shopper patient student "
-    "employee lead guest passenger donor visitor recipient cust usr kunde cliente usuario "
+    "employee lead guest passenger donor recipient cust usr kunde cliente usuario "
     "utilisateur"
 )
 GROUP: Final = _set(
@@ -33,6 +33,10 @@ OWNERS: Final = _set(
 
 ID_WORDS: Final = _set("id ids uuid guid key nr no num number code ref pk")
 OWN: Final = frozenset({"id", "uuid", "guid", "key", "pk", "rowid"})
+ITEM_CODES: Final = frozenset({"sku", "isbn", "ean", "upc", "asin"})
+"""They name one thing each, unlike a post code or a telephone."""
+
+TIES: Final = frozenset({"membership", "relationship", "affiliation"})
 ANONYMOUS: Final = frozenset({"anonymousid", "anonid", "visitorid", "deviceid", "cookieid"})
 OLD: Final = _set("old previous prev former merged duplicate losing source")
 
@@ -62,7 +66,7 @@ BOOLEAN_WORDS: Final = _set(
 )
 CODES: Final = _set(
     "phone tel telephone mobile fax zip zipcode postcode postal plz sku isbn ean upc iban vat bic "
-    "version extension"
+    "version extension last4"
 )
 """Texts of digits that are no amounts: zeros in front, no sums."""
 

@@ -55,13 +55,14 @@ def roles_of(findings: list[Finding], stem: str, person: str | None = None) -> R
     ids = [one for one in findings if _may_be_id(one)]
     plain = [one for one in findings if one.kind == "text"]
     old = _first(ids, names.is_old)
-    people = [one for one in ids if one is not old and one.kind != "email"]
+    nobody = [one for one in ids if names.joined(one.name) in names.ANONYMOUS]
+    people = [one for one in ids if one is not old and one.kind != "email" and one not in nobody]
     return Roles(
         about=tuple(about),
         own=_own(ids, about),
         person=_first(people, lambda name: name == person) or _best(people, names.is_person),
         old=old,
-        anonymous=_first(ids, lambda name: names.joined(name) in names.ANONYMOUS),
+        anonymous=nobody[0] if nobody else None,
         group=_best(ids, names.is_group),
         email=next((one for one in findings if one.kind == "email" and not one.is_out), None),
         time=_time(findings, about),
@@ -98,7 +99,9 @@ def _own(ids: list[Finding], about: list[str]) -> Finding | None:
 
 
 def _is_named_as_id(name: str) -> bool:
-    return names.is_id_like(name) or names.joined(name) in names.CODES
+    """A post code may be unique by chance; it is nobody's id."""
+    is_code = names.has_word(name, names.CODES) and names.joined(name) not in names.ITEM_CODES
+    return (names.is_id_like(name) and not is_code) or names.joined(name) in names.ITEM_CODES
 
 
 def _time(findings: list[Finding], about: list[str]) -> Finding | None:
@@ -145,6 +148,11 @@ def kind_of(roles: Roles) -> tuple[str, str]:
     objects = names.GROUP | names.THING
     rules: tuple[tuple[object, str, str], ...] = (
         (roles.old and roles.person, "alias", "an old id stands beside the one to keep"),
+        (
+            roles.is_about(names.TIES) and roles.group and roles.person,
+            "group",
+            "rows tie people to objects",
+        ),
         (roles.is_about(names.PERSON) and own_is_unique, "identify", "one row is one person"),
         (roles.is_about(objects) and own_is_unique, "group", "one row is one object, not a person"),
         (
@@ -154,12 +162,18 @@ def kind_of(roles: Roles) -> tuple[str, str]:
         ),
         (who and happened and roles.screen, "screen", "a person, a time and a screen in each row"),
         (who and happened and roles.url, "page", "a person, a time and an address of a page"),
+        (
+            who and happened and roles.is_about(frozenset(names.EVENTS)),
+            "track",
+            "a person and a time in each row, and the file is named after an event",
+        ),
         (person_is_own and own_is_unique, "identify", "one row is one person, by its id"),
         (roles.person and happened, "track", "a person and a time in each row, many rows a person"),
         (roles.event and roles.time, "track", "a column names events, and there is a time"),
         (roles.is_about(names.PERSON) and not happened, "identify", "the file's name says people"),
         (roles.email or roles.has_names, "identify", "mail addresses or names of people"),
         (roles.person and own_is_unique is False, "identify", "an id of people and no time"),
+        (roles.person and own_is_unique and not happened, "group", "rows are objects of a person"),
         (happened and not (own_is_unique and roles.is_about(objects)), "track", "there is a time"),
     )
     for holds, kind, why in rules:

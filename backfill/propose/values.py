@@ -154,7 +154,9 @@ def _native(column: Column) -> Finding | None:
         return Finding(column, "timestamp", why=why)
     if column.kind == "date":
         return Finding(column, "date", why="days of the file's own type", is_naive=True)
-    return Finding(column, column.kind, why=f"{column.kind}s of the file's own type")
+    several = "values of several types, each sent as it is"
+    why = several if column.kind == "mixed" else f"{column.kind}s of the file's own type"
+    return Finding(column, column.kind, why=why)
 
 
 def _typed(column: Column, prefer: str | None) -> Finding | None:
@@ -243,6 +245,9 @@ def as_moment(finding: Finding) -> Finding:
     options = {"type": "timestamp", **finding.options}
     if not finding.is_naive:
         return replace(finding, options=options)
+    if {"utc", "gmt"} & set(names.words_of(finding.name)):
+        why = f"{finding.why}; UTC by its name"
+        return replace(finding, options={**options, "timezone": "UTC"}, why=why)
     doubt = "; ".join(part for part in (ZONE_WORDS, finding.doubt) if part)
     return replace(finding, options={**options, "timezone": "UTC"}, doubt=doubt)
 
