@@ -319,7 +319,8 @@ TRAPS = [
      {"userId": "E-Mail"}),
     # a visitor is no user
     ("visits.csv", "visitor_id,page_url,at",
-     [f"v{n % 2},/x,2020-01-0{n}T00:00:00Z" for n in (1, 2, 3)], "page", {"anonymousId": "visitor_id", "timestamp": "at"}),
+     [f"v{n % 2},/x,2020-01-0{n}T00:00:00Z" for n in (1, 2, 3)], "page",
+     {"anonymousId": "visitor_id", "timestamp": "at"}),
     ("memberships.csv", "account_id,user_id", ["A1,1", "A1,2"], "group",
      {"groupId": "account_id", "userId": "user_id"}),
     ("subscriptions.csv", "id,user_id,plan", ["s1,1,x", "s2,1,y"], "group",
