@@ -269,14 +269,14 @@ def test_an_encoding_is_seen_and_a_guess_is_called_one(encoding: str, tmp_path: 
 def test_texts_that_stand_for_nothing_are_blanks_only_where_a_type_proves_it(
     tmp_path: Path,
 ) -> None:
-    rows = ["1,a@b.org,5,Null", "2,c@d.org,NULL,Lee", "3,e@f.org,7,\\N"]
+    rows = ["1,a@b.org,5,None", "2,c@d.org,NULL,Lee", "3,e@f.org,7,\\N"]
     source = write(tmp_path / "people.csv", "id,email,visits,last_name", *rows)
     (one,) = proposed(source, out=tmp_path / "x.yaml")
     assert load_mapping(one.path).document.source.blank == ["", "NULL", "\\N"]
     assert messages(one.path, 2)[0]["traits"] == {
         "email": "a@b.org",
         "visits": 5,
-        "last_name": "Null",
+        "last_name": "None",
     }
     assert messages(one.path, 3)[0]["traits"] == {"email": "c@d.org", "last_name": "Lee"}
     assert messages(one.path, 4)[0]["traits"] == {"email": "e@f.org", "visits": 7}
@@ -303,6 +303,27 @@ def test_what_must_not_or_cannot_be_sent_is_left_out_with_its_reason(tmp_path: P
     }  # fmt: skip
     assert messages(one.path, 2)[0]["properties"] == {"order_id": "0"}
     assert not [card for card in cards if card in one.rehearsal.text], "no cell is in a mapping"
+
+
+def test_what_would_reject_a_row_by_its_cells_alone_is_left_out_by_the_rehearsal(
+    tmp_path: Path,
+) -> None:
+    rows = [f'{n},p{n}@b.org,"{{""a"": ""{"x" * 600 * n}""}}"' for n in range(4)]
+    source = write(tmp_path / "people.csv", "id,email,extra", *rows)
+    (one,) = proposed(source, out=tmp_path / "x.yaml")
+    (out,) = one.proposal.left_out
+    assert (out.column, out.why) == ("extra", "2 cells would reject their rows (value-too-long)")
+    assert "#   extra: 2 cells would reject their rows" in one.rehearsal.text
+    assert one.rehearsal.causes == []
+    assert survey(plan_of(load_mapping(one.path), Settings()), limit=None).counts.rejected == 0
+
+
+def test_a_float_is_no_key_and_as_an_id_it_loses_its_point(tmp_path: Path) -> None:
+    table = pa.table({"customer_id": [1.0, 2.0, 3.0], "email": ["a@b.org", "b@b.org", "c@b.org"]})
+    pq.write_table(table, tmp_path / "customers.parquet")
+    (one,) = proposed(tmp_path / "customers.parquet", out=tmp_path / "x.yaml")
+    assert load_mapping(one.path).document.key == []
+    assert messages(one.path, 2)[0]["userId"] == "2"
 
 
 def test_events_of_the_last_days_are_held_and_said(tmp_path: Path) -> None:

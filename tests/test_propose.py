@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backfill import number, timestamp
@@ -82,6 +82,7 @@ def test_what_a_person_says_never_goes_against_what_is_proved() -> None:
 
 def test_values_that_contradict_each_other_are_no_times() -> None:
     assert moments.prove(column(["13/04/2020", "04/13/2020", "01/02/2020"])) is None
+    assert moments.prove(column(["13/04/2020"] * 97 + ["04/13/2020"] * 3)) is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,9 @@ def test_a_shape_has_its_format(texts: list[str], formats: tuple[str, ...]) -> N
 def test_numbers_are_times_only_under_the_name_of_one() -> None:
     assert moments.prove(column(["1577934245", "1609459200"], "amount")) is None
     assert moments.prove(column(["20200131"], "zip")) is None
+    assert moments.prove(column(["20200131"], "column_1")) is None, "one may be chance"
+    many = [f"202001{day:02}" for day in range(1, 31)]
+    assert moments.prove(column(many, "column_1")) is not None
 
 
 def test_a_few_values_that_cannot_be_read_are_counted_and_many_make_it_no_time() -> None:
@@ -312,6 +316,9 @@ FORMS = st.one_of(
 
 
 @settings(max_examples=60)
+@example({":0": ":0"}, [(":0", ":0", ":0")], ":0")
+@example({"no": "\x85"}, [("\x85", "\n", "# x")], "\x85")
+@example({"1:30": {"column": "1e5", "format": ["012"]}}, [], "null")
 @given(
     st.dictionaries(NAMES, FORMS, max_size=6),
     st.lists(st.tuples(NAMES, NAMES, NAMES), max_size=3),

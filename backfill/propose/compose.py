@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backfill.propose.values import Finding
 
 FLOAT_ID: Final = r"^[+-]?[0-9]+\.0+$"
+WHOLE: Final = r"^-?[0-9]+(\.0*)?$"
 
 
 def propose(
@@ -99,9 +100,9 @@ def _id_line(one: Finding, roles: Roles, *, is_needed: bool) -> Line:
     why = f"{column.distinct:,} different in {column.filled:,} rows"
     if column.is_unique:
         why = f"{column.distinct:,} values, no two the same"
-    if column.all_match(FLOAT_ID):
+    if column.all_match(FLOAT_ID) or (column.kind == "number" and column.all_match(WHOLE)):
         form = {"column": one.name, "type": "integer"}
-        why += "; written as 17850.0, sent as 17850"
+        why += "; floats such as 17850.0, sent as 17850"
     return Line(form, why, "; ".join(doubts), one.name)
 
 
