@@ -403,6 +403,20 @@ def test_files_of_one_export_become_one_mapping_that_lists_them(tmp_path: Path) 
     assert survey(plan_of(load_mapping(one.path), Settings()), limit=None).rows == 3
 
 
+def test_a_folder_is_one_mapping_and_its_files_must_be_of_one_export(tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    write(folder / "a.csv", "id,customer_id,at", "1,7,2020-01-01T00:00:00Z")
+    write(folder / "b.csv", "id,customer_id,at", "2,7,2020-02-01T00:00:00Z")
+    (one,) = proposed(folder, out=tmp_path / "x.yaml")
+    assert load_mapping(one.path).document.source.path == ["orders"]
+    assert one.stream.rows == 2
+    write(folder / "c.csv", "id,name", "1,Ann")
+    with pytest.raises(BackfillError, match="its columns are others than those of") as fault:
+        proposed(folder, out=tmp_path / "y.yaml")
+    assert fault.value.where == str(folder / "c.csv")
+
+
 def test_a_key_that_comes_twice_where_nobody_looked_is_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,4 +56,4 @@ def _differ(spans: Iterable[Span], names: Sequence[str]) -> bool:
             key = join(key, APART, part)
         found.append(key)
     keys = pa.chunked_array(found, pa.string())
-    return not keys.null_count and int(pc.count_distinct(keys).as_py()) == len(keys)
+    return int(pc.count_distinct(keys, mode="only_valid").as_py()) == len(keys)
