@@ -439,6 +439,25 @@ def test_json_lines_are_sampled_from_everywhere(
     assert {n // 2_000 for n in numbers} == set(range(10))
 
 
+def test_lines_longer_than_a_window_are_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for figure, size in (
+        ("WHOLE_BYTES", 1 << 15),
+        ("HEAD_BYTES", 1 << 15),
+        ("WINDOW_BYTES", 1 << 12),
+    ):
+        monkeypatch.setattr(spread, figure, size)
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"id": n, "x": "y" * (10_000 if n % 2 else 900)}) for n in range(300)]
+    for opener, name in ((open, "a.jsonl"), (gzip.open, "a.jsonl.gz")):
+        with opener(tmp_path / name, "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        found = looked_at(path.with_name(name))
+        assert found.rows >= 3
+        assert not any(span.broken for span in found.spans)
+
+
 # the key, and several files
 
 

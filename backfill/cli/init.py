@@ -123,7 +123,7 @@ def _told(one: Proposed) -> dict[str, Any]:
 
 def _as_text(one: Proposed) -> str:
     made = one.proposal
-    none = "none: no column makes a row one of its kind"
+    none = f"none: {made.key_why or 'no column makes a row one of its kind'}"
     lines = [
         *_source_lines(one),
         f"  {made.type}: {made.why}",

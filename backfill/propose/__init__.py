@@ -12,7 +12,7 @@ from backfill.errors import UsageError
 from backfill.propose import join
 from backfill.propose.compose import propose
 from backfill.propose.names import is_person
-from backfill.propose.proposal import LeftOut, NoIdError, Proposal, UndecidedError
+from backfill.propose.proposal import NoIdError, Proposal, UndecidedError
 from backfill.propose.rehearse import Rehearsal, rehearse
 from backfill.propose.stream import Stream, streams_of
 from backfill.propose.unique import is_unique
@@ -140,8 +140,8 @@ def _check_key(stream: Stream, proposal: Proposal) -> None:
     elif sure:
         proposal.key_why = "no two rows of all have the same; every row was compared"
     else:
-        proposal.left_out.append(LeftOut("key", f"{', '.join(proposal.key)}: comes twice"))
-        proposal.key, proposal.key_why = [], ""
+        proposal.key_why = f"{', '.join(proposal.key)} comes twice where nobody looked"
+        proposal.key = []
 
 
 def _origin(stream: Stream, place: Path) -> Origin:

@@ -161,6 +161,9 @@ def _key(made: Proposal, roles: Roles, findings: list[Finding]) -> None:
     usable = (one for one in candidates if one is not None and _may_be_key(one))
     if (one := next(usable, None)) is not None:
         made.key, made.key_why = [one.name], "no two rows have the same"
+    elif (own := roles.own) is not None:
+        found = own.column
+        made.key_why = f"{own.name} has {found.distinct:,} different in {found.rows:,} rows"
 
 
 def _may_be_key(one: Finding) -> bool:

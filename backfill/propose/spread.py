@@ -128,7 +128,7 @@ def _parts(file: SourceFile, share: int) -> tuple[list[bytes], bool, int | None]
             head = bytes(stream.read(min(file.size_bytes, budget)))
             if file.size_bytes <= budget:
                 return [head], True, file.size_bytes
-            encoding = written.encoding_of([_to_line_end(head[:HEAD_BYTES])])[0]
+            encoding = written.encoding_of([head[:HEAD_BYTES]])[0]
             if encoding.startswith("utf-16"):
                 stream.seek(0)
                 parts, is_whole, _ = _streamed(Recoded(stream, encoding), budget)
@@ -151,9 +151,9 @@ def _streamed(stream: Any, budget: int) -> tuple[list[bytes], bool, int | None]:
         read += len(block)
         piece = _to_line_end(rest + block)
         rest = (rest + block)[len(piece) :]
-        if number % stride == 0 and piece:
+        if piece and number % stride == 0:  # the first one, which has the header, is always kept
             kept.append((number, piece))
-        number += 1
+        number += bool(piece)
         if sum(len(part) for _, part in kept) > budget:
             stride *= 2
             kept = [(n, part) for n, part in kept if n % stride == 0]
@@ -166,7 +166,7 @@ def _streamed(stream: Any, budget: int) -> tuple[list[bytes], bool, int | None]:
 
 def _windows(stream: Any, head: bytes, size: int, share: int) -> list[bytes]:
     """The head, and windows spread evenly over the rest, the last one at the very end."""
-    parts = [_to_line_end(head)]
+    parts = [_to_line_end(head) or head]
     count = max(WINDOWS // share, 4)
     for n in range(1, count + 1):
         start = len(head) + (size - WINDOW_BYTES - len(head)) * n // count
@@ -174,7 +174,7 @@ def _windows(stream: Any, head: bytes, size: int, share: int) -> list[bytes]:
         window = bytes(stream.read(WINDOW_BYTES))
         begin = _line_start(window)
         piece = window[begin:] if n == count else _to_line_end(window[begin:])
-        if piece:
+        if begin and piece:  # a line longer than the window has neither begin nor end in it
             parts.append(piece)
     return parts
 
@@ -185,9 +185,8 @@ def _line_start(window: bytes) -> int:
 
 
 def _to_line_end(part: bytes) -> bytes:
-    """Cut behind the last line end; a piece without one stays as it is."""
-    end = part.rfind(b"\n") + 1 or part.rfind(b"\r") + 1
-    return part[:end] if end else part
+    """Cut behind the last line end; nothing is left of a piece without one."""
+    return part[: part.rfind(b"\n") + 1 or part.rfind(b"\r") + 1]
 
 
 def _text(parts: list[bytes], found: Dialect, file_format: str) -> bytes:

@@ -66,9 +66,8 @@ def text_of(made: Proposal, origin: Origin) -> str:
         _note(document, "key", f"identity of a row: {made.key_why}")
     document["messages"] = CommentedSeq([_message(made)])
     if not made.key:
-        words = (
-            "No key: nothing makes a row one of its kind, so its file's content and row number do."
-        )
+        why = f" ({made.key_why})" if made.key_why else ""
+        words = f"No key: no column makes a row one of its kind{why}; its place in the file does."
         document.yaml_set_comment_before_after_key("messages", before=words)
     if made.type == "track":
         document["guards"] = _flow({"recent_events": "hold"})
