@@ -344,6 +344,9 @@ TRAPS = [
      {"anonymousId": "visitor_id", "timestamp": "at"}),
     ("memberships.csv", "account_id,user_id", ["A1,1", "A1,2"], "group",
      {"groupId": "account_id", "userId": "user_id"}),
+    # a team without a person has no pair of ids to be known by
+    ("teams.csv", "team_id,user_id", ["t1,1", "t2,"], "group",
+     {"groupId": "team_id", "userId": "user_id"}),
     ("subscriptions.csv", "id,user_id,plan", ["s1,1,x", "s2,1,y"], "group",
      {"groupId": "id", "userId": "user_id"}),
     ("people.csv", "user_id,name,updated_at", ["1,Ann,2020-01-02", "2,Ann,2020-01-03"], "identify",

@@ -39,6 +39,7 @@ def column(texts: list[str], name: str = "at", kind: str = "text") -> Column:
 # times
 
 
+@settings(max_examples=50)
 @given(st.lists(DAYS, min_size=1, max_size=40), st.sampled_from(ORDERS))
 def test_a_format_is_said_only_where_it_reads_the_days_that_were_written(
     days: list[date], pattern: str
@@ -53,6 +54,7 @@ def test_a_format_is_said_only_where_it_reads_the_days_that_were_written(
     assert [moment.date() for moment in read.data.to_pylist()] == days
 
 
+@settings(max_examples=30)
 @given(st.lists(DAYS.filter(lambda day: day.day <= 12), min_size=1, max_size=20))
 def test_days_up_to_the_twelfth_prove_nothing_however_many_they_are(days: list[date]) -> None:
     texts = [day.strftime("%d/%m/%Y") for day in days]
@@ -140,6 +142,7 @@ def test_whole_days_and_zones_are_told_apart_from_the_rest() -> None:
 AMOUNTS = st.lists(st.decimals(0, 9_999_999, places=2), min_size=1, max_size=20)
 
 
+@settings(max_examples=50)
 @given(AMOUNTS, st.sampled_from([(".", ""), (",", ""), (".", ","), (",", "."), (",", " ")]))
 def test_marks_are_said_only_where_they_read_the_amounts_that_were_written(
     amounts: list[Any], marks: tuple[str, str]
@@ -158,6 +161,7 @@ def test_marks_are_said_only_where_they_read_the_amounts_that_were_written(
     assert [float(text) for text in read.to_pylist()] == [float(amount) for amount in amounts]
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 999), min_size=1), st.integers(0, 999))
 def test_three_digits_after_each_mark_prove_nothing(heads: list[int], tail: int) -> None:
     for mark in ".,":

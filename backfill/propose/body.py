@@ -12,7 +12,7 @@ import pyarrow as pa
 from backfill import spec
 from backfill.propose import names
 from backfill.propose.proposal import LeftOut, Line, line_of
-from backfill.propose.values import as_day, as_moment
+from backfill.propose.values import ZONE_WORDS, as_day, as_moment
 
 if TYPE_CHECKING:
     from backfill.propose.proposal import Proposal
@@ -74,7 +74,9 @@ def _value(one: Finding, *, is_since: bool) -> Line:
         return replace(line_of(one), form={"json": one.name})
     if one.kind == "list" and (items := _items(one)):
         form = {"each": one.name, "as": items}
-        return Line(form, "a list of structs: an array of objects", column=one.name)
+        is_assumed = any(isinstance(item, dict) and "timezone" in item for item in items.values())
+        doubt = ZONE_WORDS if is_assumed else ""
+        return Line(form, "a list of structs: an array of objects", doubt, one.name)
     if one.is_time:
         is_moment = is_since or one.kind == "timestamp"
         return line_of(as_moment(one) if is_moment else as_day(one))

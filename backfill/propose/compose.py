@@ -154,7 +154,9 @@ def _key(made: Proposal, roles: Roles, findings: list[Finding]) -> None:
     by_name = {one.name: one for one in findings}
     if made.type == "group" and "userId" in ids:
         pair = [ids["groupId"], ids["userId"]]
-        if any(by_name[name].column.is_unique for name in pair):
+        columns = [by_name[name].column for name in pair]
+        is_filled = not any(column.blank for column in columns)  # a blank key rejects its row
+        if is_filled and any(column.is_unique for column in columns):
             made.key, made.key_why = pair, "one row a tie of a person and an object"
             return
     candidates = [roles.own, by_name.get(ids.get(first, "")), by_name.get(ids.get("groupId", ""))]
