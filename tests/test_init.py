@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,14 +104,10 @@ def test_a_dataset_is_previewed_right_after_at_most_two_edits(
 
 @needs_data
 @pytest.mark.parametrize("name", ["CDNOW_master", "CDNOW_sample"])
-def test_columns_apart_by_blanks_are_told_with_a_fix_that_works(name: str, tmp_path: Path) -> None:
+def test_columns_apart_by_runs_of_blanks_are_proposed_like_any(name: str, tmp_path: Path) -> None:
     source = DATA / "datasets" / "cdnow" / f"{name}.txt"
-    with pytest.raises(BackfillError, match="apart by runs of blanks") as fault:
-        proposed(source, out=tmp_path / "x.yaml")
-    assert fault.value.fix.endswith("sed -E 's/^ +//; s/ +/,/g'")
-    lines = source.read_text(encoding="utf-8").splitlines()
-    fixed = [re.sub(" +", ",", line.lstrip(" ")) for line in lines]
-    proposed(write(tmp_path / f"{name}.csv", *fixed), out=tmp_path / "x.yaml")
+    proposed(source, out=tmp_path / "x.yaml")
+    assert "delimiter: whitespace" in (tmp_path / "x.yaml").read_text()
     first = 2 if name == "CDNOW_master" else 1
     (message,) = messages(tmp_path / "x.yaml", first)
     assert message["userId"] in {"00001", "00004"}, "zeros are kept"

@@ -42,7 +42,13 @@ CLASSES: Final = (
     ("email", r"[^@\s]+@[^@\s]+\.[a-zA-Z]+"),
     ("uuid", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
 )
-SPOKEN: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SPOKEN: Final = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "bars",
+    "whitespace": "runs of blanks",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +124,12 @@ def sniff(parts: Sequence[bytes], where: str, *, default: str = ",") -> Dialect:
     if not text.strip():
         raise UsageError("the file is empty", where=where, fix="check the export")
     delimiter, rows = _delimiter(text, default)
-    _refuse_blanks(text, rows, where)
+    if (runs := _blank_runs(text, rows)) is not None:
+        delimiter, rows = "whitespace", runs
     if delimiter != default:
         options["delimiter"] = delimiter
         notes["delimiter"] = f"{SPOKEN[delimiter]}, {_modal(rows)[0]} cells a row"
-    quote = _quote(text, delimiter)
+    quote = '"' if runs is not None else _quote(text, delimiter)
     if quote != '"':
         options["quote"] = quote
         rows = _rows(text, delimiter, quote)
@@ -164,18 +171,17 @@ def _delimiter(text: str, default: str) -> tuple[str, list[tuple[int, list[str]]
     return best, best_rows
 
 
-def _refuse_blanks(text: str, rows: list[tuple[int, list[str]]], where: str) -> None:
-    """Raise UsageError where runs of blanks are between the cells: no single character is."""
+def _blank_runs(text: str, rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]] | None:
+    """The rows, where runs of blanks are between the cells: no single character is."""
     if _modal(rows)[0] > 1 or len(rows) < 3:  # noqa: PLR2004  too few to see a habit
-        return
-    lines = [line for line in text.splitlines()[:ROWS] if line.strip()]
-    widths = Counter(len(line.split()) for line in lines)
-    width, count = widths.most_common(1)[0]
-    runs = sum(bool(re.search(r"\S  +\S|^ +\S", line)) for line in lines)
-    if width > 2 and count > 0.9 * len(lines) and runs > 0.5 * len(lines):  # noqa: PLR2004
-        what = f"the cells are apart by runs of blanks ({width} a row), which CSV does not know"
-        fix = "turn each run into a comma first, for example: sed -E 's/^ +//; s/ +/,/g'"
-        raise UsageError(what, where=where, fix=fix)
+        return None
+    lines = text.splitlines()[:ROWS]
+    found = [(at, line.split()) for at, line in enumerate(lines, 1) if line.strip()]
+    width, share = _modal(found)
+    runs = sum(bool(re.search(r"\S  +\S|^ +\S", lines[at - 1])) for at, _ in found)
+    if width > 2 and share > 0.9 and runs > 0.5 * len(found):  # noqa: PLR2004
+        return found
+    return None
 
 
 def _quote(text: str, delimiter: str) -> str:

@@ -70,6 +70,7 @@ class Held:
     schema: Any
     first_row: int
     held: list[Span]
+    has_nulls: bool = False
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on."""
@@ -251,6 +252,7 @@ def _read(file: SourceFile, found: Dialect, text: bytes, *, is_whole: bool) -> S
 def _sample(reader: Reader, file: SourceFile, found: Dialect, *, is_whole: bool) -> Sample:
     spans = list(reader.spans(0))
     held = Held(reader.columns, reader.has_all_columns, reader.schema, reader.first_row, spans)
+    held.has_nulls = reader.has_nulls
     return Sample(file, reader.columns, spans, found, is_whole, None, held)
 
 
