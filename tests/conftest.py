@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from ledger import Ledger
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # a machine that is busy with other things proves nothing
+
+if "MUTANT_UNDER_TEST" in os.environ:  # of mutmut: a score decided by chance is none
+    told = settings.get_profile("busy")
+    phases = (Phase.explicit, Phase.generate)  # nobody reads the smaller example
+    settings.register_profile("mutation", told, derandomize=True, database=None, phases=phases)
+    settings.load_profile("mutation")
+
 
 ROOT = Path(__file__).parent.parent
 KEY = "canary4711writekey"
@@ -66,6 +73,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the kills: that of the environment, to play a failure again, or any."""
     config.stash[SEED] = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
     config.stash[KILLED] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under mutmut, leave out what starts the command, and begin with the module's own tests.
+
+    mutmut learns which tests meet a function by watching this process, and it alone.
+    """
+    mutant = os.environ.get("MUTANT_UNDER_TEST")
+    if mutant is None:
+        return
+    left_out = [item for item in items if "cli" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=left_out)
+    kept = [item for item in items if item not in left_out]
+    module = mutant.split(".")[1] if mutant.startswith("backfill.") else ""
+    own = f"test_{'deliver' if module == 'errand' else module}.py"
+    items[:] = sorted(kept, key=lambda item: item.path.name != own)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
