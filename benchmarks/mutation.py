@@ -11,7 +11,6 @@ where a module is below the share of noticed faults that is promised. Results ar
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -22,8 +21,6 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SHARE_MIN: Final = 0.85
 NOTICED: Final = {"killed", "timeout", "segfault"}
 UNASKED: Final = {"not checked", "skipped"}
-SEEDS: Final = "40"
-"""Worlds of the simulation for each fault; more of them make the run longer, not much sharper."""
 
 
 def mutmut(*arguments: str) -> list[str]:
@@ -61,11 +58,10 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--children", type=int, default=1, help="processes at a time")
     asked = parser.parse_args()
-    env = {"SIMULATION_SEEDS": SEEDS, **os.environ}
     names = [f"backfill.{module}.*" for module in asked.modules]
     command = mutmut("run", "--max-children", str(asked.children), *names)
     try:
-        ran = subprocess.run(command, cwd=ROOT, env=env, check=False)
+        ran = subprocess.run(command, cwd=ROOT, check=False)
     except FileNotFoundError:
         print("mutmut is not installed here: pip install '.[mutation]'", file=sys.stderr)
         return 1

@@ -26,6 +26,12 @@ if "MUTANT_UNDER_TEST" in os.environ:  # of mutmut: a score decided by chance is
     settings.register_profile("mutation", told, derandomize=True, database=None, phases=phases)
     settings.load_profile("mutation")
 
+SPEAK_FOR = {
+    "checkpoint": ("checkpoint", "changed_world", "storage"),
+    "errand": ("deliver",),
+    "narrow": ("narrow", "deliver"),
+}
+"""Whose tests must notice a fault in a module, where it is not only its own: others may by luck."""
 
 ROOT = Path(__file__).parent.parent
 KEY = "canary4711writekey"
@@ -76,19 +82,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under mutmut, leave out what starts the command, and begin with the module's own tests.
+    """Under mutmut, keep the tests that speak for the mutant's module, its own before others.
 
-    mutmut learns which tests meet a function by watching this process, and it alone.
+    mutmut learns which tests meet a function by watching this process, and it alone: what starts
+    the command is left out.
     """
     mutant = os.environ.get("MUTANT_UNDER_TEST")
     if mutant is None:
         return
-    left_out = [item for item in items if "cli" in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=left_out)
-    kept = [item for item in items if item not in left_out]
     module = mutant.split(".")[1] if mutant.startswith("backfill.") else ""
-    own = f"test_{'deliver' if module == 'errand' else module}.py"
-    items[:] = sorted(kept, key=lambda item: item.path.name != own)
+    files = [f"test_{name}.py" for name in SPEAK_FOR.get(module, (module,))]
+    kept = [item for item in items if "cli" not in getattr(item, "fixturenames", ())]
+    if module:
+        kept = [item for item in kept if item.path.name in files]
+        kept.sort(key=lambda item: files.index(item.path.name))
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
