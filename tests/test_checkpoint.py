@@ -231,6 +231,19 @@ def test_a_state_behind_a_symbolic_link_is_not_written_through(tmp_path: Path) -
     assert other.read_text() == "mine"
 
 
+@pytest.mark.parametrize("target", ["lock", "nowhere"])
+def test_a_state_that_is_a_symbolic_link_is_not_read(tmp_path: Path, target: str) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.path.symlink_to(target)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == "the checkpoint is damaged: it is a symbolic link"
+    assert caught.value.where == str(store.path)
+    assert caught.value.fix == "run with --restart to send all again"
+    store.unlock()
+
+
 def test_a_state_that_is_far_too_large_or_no_file_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path, "orders")
     store.lock()
