@@ -23,7 +23,9 @@ settings.load_profile("busy")  # a machine that is busy with other things proves
 if "MUTANT_UNDER_TEST" in os.environ:  # of mutmut: a score decided by chance is none
     told = settings.get_profile("busy")
     phases = (Phase.explicit, Phase.generate)  # nobody reads the smaller example
-    settings.register_profile("mutation", told, derandomize=True, database=None, phases=phases)
+    settings.register_profile(
+        "mutation", told, derandomize=True, database=None, phases=phases, max_examples=25
+    )
     settings.load_profile("mutation")
 
 SPEAK_FOR = {

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger import Ledger
 
+from backfill import checkpoint
 from backfill.checkpoint import FileState, State, Store, unwritable
 from backfill.errors import LockedError, MismatchError, UsageError
 from backfill.shard import Counts
@@ -244,6 +245,35 @@ def test_a_state_that_is_a_symbolic_link_is_not_read(tmp_path: Path, target: str
     store.unlock()
 
 
+def test_a_link_never_takes_the_place_of_the_sound_state_before_it(tmp_path: Path) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    for now_ms in (1, 2):
+        store.save(state_of(now_ms=now_ms))
+    store.path.rename(tmp_path / "elsewhere")
+    store.path.symlink_to(tmp_path / "elsewhere")
+    assert store.load(use_previous=True) == state_of(now_ms=1)
+    store.save(state_of(now_ms=3))
+    store.unlock()
+    assert not store.previous.is_symlink()
+    assert store.load(use_previous=True) == state_of(now_ms=1)
+    assert store.load() == state_of(now_ms=3)
+
+
+def test_a_state_of_just_the_size_that_is_allowed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.save(state_of())
+    monkeypatch.setattr(checkpoint, "BYTES_MAX", store.path.stat().st_size)
+    assert store.load() == state_of()
+    monkeypatch.setattr(checkpoint, "BYTES_MAX", store.path.stat().st_size - 1)
+    with pytest.raises(MismatchError, match="far too large"):
+        store.load()
+    store.unlock()
+
+
 def test_a_state_that_is_far_too_large_or_no_file_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path, "orders")
     store.lock()
@@ -463,6 +493,7 @@ def test_use_previous_without_a_previous_state_is_refused(
 ) -> None:
     report = door(orders(), use_previous=True)
     assert (report["exit_code"], report["error"]["what"]) == (13, "there is no previous state")
+    assert report["error"]["fix"] == "run without --use-previous"
     assert ledger.arrivals == []
 
 
