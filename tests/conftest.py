@@ -97,7 +97,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if "cli" not in getattr(item, "fixturenames", ())]
     if module:
         kept = [item for item in kept if item.path.name in files]
-        kept.sort(key=lambda item: files.index(item.path.name))
+        slow = {"door", "ledger"}  # whole runs: what they notice, others often do in no time
+        kept.sort(
+            key=lambda item: (
+                not slow.isdisjoint(getattr(item, "fixturenames", ())),
+                files.index(item.path.name),
+            )
+        )
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

@@ -245,6 +245,45 @@ def test_a_state_that_is_a_symbolic_link_is_not_read(tmp_path: Path, target: str
     store.unlock()
 
 
+def test_a_link_that_takes_the_place_of_the_state_meanwhile_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.path.symlink_to("lock")
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == (
+        "the checkpoint is damaged: it cannot be read (it is a symbolic link)"
+    )
+    store.unlock()
+
+
+def test_a_state_that_cannot_be_read_and_one_that_is_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    with pytest.raises(MismatchError) as caught:
+        store.load(use_previous=True)
+    assert (caught.value.what, caught.value.where, caught.value.fix) == (
+        "there is no previous state",
+        str(store.previous),
+        "run without --use-previous",
+    )
+    store.unlock()
+
+    def refuse(path: Any, *_: Any) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == "the checkpoint is damaged: it cannot be read (Permission denied)"
+    assert caught.value.where == str(store.path)
+
+
 def test_a_link_never_takes_the_place_of_the_sound_state_before_it(tmp_path: Path) -> None:
     store = Store(tmp_path, "orders")
     store.lock()
