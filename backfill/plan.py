@@ -15,7 +15,7 @@ from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.grouping import Grouping, Seen
-from backfill.mapping.document import EachForm
+from backfill.mapping.forms import EachForm
 from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft

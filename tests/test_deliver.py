@@ -742,7 +742,7 @@ def test_the_log_is_told_of_each_retry_and_each_refusal() -> None:
     answers: list[Answer | Exception] = [WireError("reset"), Answer(503, {}, b""), named, GOOD]
     (batch,) = batches(6)
     deliver(
-        [replace(batch, messages_per_row=2)],
+        [replace(batch, messages=batch.messages * 2)],
         in_turn(*answers),
         note=notes.take,
         random=lambda: 1 / 3,

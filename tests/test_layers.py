@@ -15,7 +15,13 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
     *("errors", "spec", "codes", "log", "private"),
-    *("mapping.strict_yaml", "mapping.document", "mapping.words", "mapping.functions"),
+    *(
+        "mapping.strict_yaml",
+        "mapping.forms",
+        "mapping.document",
+        "mapping.words",
+        "mapping.functions",
+    ),
     *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
     *("mapping.kinds", "mapping.literals", "mapping.reads", "mapping.groups", "mapping.star"),
     *("mapping.dialect", "mapping.check"),
@@ -63,7 +69,7 @@ ROOMS: Final = (
 
 DOORS: Final = {
     "ruamel": {"mapping.strict_yaml", "propose.writer"},
-    "pydantic": {"mapping.document", "mapping.load"},
+    "pydantic": {"mapping.forms", "mapping.document", "mapping.load"},
     "pydantic_core": {"mapping.words"},
     "requests": {"wire"},
     "urllib3": {"wire"},

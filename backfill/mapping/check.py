@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.mapping.dialect import dialect_faults
-from backfill.mapping.document import ConstForm, Document, Options
+from backfill.mapping.forms import ConstForm, Options
 from backfill.mapping.groups import group_faults
 from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
 from backfill.mapping.reads import forms_of
 from backfill.mapping.star import star_faults
 
 if TYPE_CHECKING:
+    from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
 
 Fault = tuple["Path", str, str, str]

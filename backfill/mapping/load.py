@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Messages = tuple[list[Any], list[Refused]]
 
+LATER: Final = {"where", "when", "rows", "escape", "comment"}
+"""What came to the language later: where it is not said, an older mapping is what it was."""
+
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
 
@@ -241,10 +244,10 @@ def _fingerprint(name: str, document: Document) -> str:
         mode="json", by_alias=True, exclude={"delivery": True, "after": True, "source": {"path"}}
     )
     meaning["name"] = name
-    for part in (meaning, *meaning["messages"]):  # what came later changes no older mapping
-        for key in ("where", "when"):
-            if part.get(key) is None:
-                part.pop(key, None)
+    for part in (meaning, meaning["source"]["csv"], *meaning["messages"]):
+        for key in LATER & part.keys():
+            if part[key] is None:
+                del part[key]
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backfill.mapping.document import (
+from backfill.mapping.expression import parse
+from backfill.mapping.forms import (
     AggForm,
     ArrayForm,
     ColumnForm,
-    Document,
     EachForm,
     EachRowForm,
     ExprForm,
@@ -17,7 +17,6 @@ from backfill.mapping.document import (
     ObjectForm,
     StarForm,
 )
-from backfill.mapping.expression import parse
 from backfill.mapping.kinds import faults_in
 from backfill.mapping.literals import faults_in_literals
 from backfill.mapping.tree import columns_in
@@ -25,6 +24,7 @@ from backfill.mapping.tree import columns_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
     from backfill.mapping.tree import ExprFault
 

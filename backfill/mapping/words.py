@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.errors import Lint
-from backfill.mapping.document import FORMS, MODELS, TAG, Document, keys_of
+from backfill.mapping.document import MODELS, Document, keys_of
+from backfill.mapping.forms import FORMS, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
