@@ -16,7 +16,7 @@ from backfill.columns import integers, offsets
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from backfill.source import Span
 
@@ -26,6 +26,11 @@ SPANS_AHEAD: Final = 8
 """A lane that fills slowly is sent after so many record batches, so that nothing waits for ever."""
 
 NEVER: Final = np.iinfo(np.int64).min
+
+
+def no_rows() -> np.ndarray:
+    """Return an array of no rows."""
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,24 @@ class Encodings:
     rows: np.ndarray
     """The rows of the file that are sent, ascending."""
     texts: pa.StringArray
+    """What travels together: the messages of one row, or of one group of rows."""
     times: list[np.ndarray]
-    """Per timestamp: the instants of the sent rows in ms."""
+    """Per timestamp: the instants of the texts in ms."""
     rejects: pa.Table
     held: pa.Table
+    filtered: np.ndarray = field(default_factory=no_rows)
+    """The rows of the file that nothing is to be sent of, ascending."""
+    sizes: np.ndarray | None = None
+    """How many rows each text stands for; None: one each."""
+    messages: np.ndarray | None = None
+    """How many messages each text holds; None: one each."""
     notes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Words about values that are sent: (column, what) → how many."""
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """The first row of the file that each text stands for."""
+        return self.rows if self.sizes is None else self.rows[_firsts(self.sizes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +82,14 @@ class Batch:
     """The rows of the file that are sent, in order."""
     body: bytes = field(repr=False)
     bounds: np.ndarray = field(repr=False)
-    """n + 1 places in the body: row i is body[bounds[i] : bounds[i + 1] - 1]."""
-    messages_per_row: int
+    """n + 1 places in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
+    sizes: np.ndarray = field(repr=False)
+    """How many rows each of the n texts stands for."""
+    messages: np.ndarray = field(repr=False)
+    """How many messages each of the n texts holds."""
     rejects: pa.Table = field(repr=False)
     held: pa.Table = field(repr=False)
+    filtered: int
     spans: tuple[Span, ...] = field(repr=False)
     """The record batches its rows come from, for the cells of rejects."""
     times: tuple[int, int, list[np.ndarray]] | None = field(repr=False)
@@ -80,8 +101,24 @@ class Batch:
             return 0
         return sum(int((column > instant_ms).sum()) for column in self.times[2])
 
+    @property
+    def count(self) -> int:
+        """How many texts there are: what can be sent or refused on its own."""
+        return len(self.sizes)
+
+    def rows_of(self, text: int) -> np.ndarray:
+        """Return the rows of the file that a text stands for."""
+        first = int(self.sizes[:text].sum())
+        return self.rows[first : first + int(self.sizes[text])]
+
+    def texts_of(self, places: Iterable[int], ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """Return the texts, counted in a body of these ranges, that messages at `places` are in."""
+        counts = np.concatenate([self.messages[first:last] for first, last in ranges])
+        found = np.searchsorted(np.cumsum(counts), np.array(sorted(places), np.int64), "right")
+        return [int(at) for at in np.unique(found)]
+
     def part(self, *ranges: tuple[int, int]) -> bytes:
-        """Return a body with only the rows of these ranges [first, last) of this batch."""
+        """Return a body with only the texts of these ranges [first, last) of this batch."""
         texts = [self.body[self.bounds[first] : self.bounds[last] - 1] for first, last in ranges]
         return OPEN + b",".join(texts) + CLOSE
 
@@ -91,7 +128,23 @@ class _Piece:
     data: memoryview
     bounds: np.ndarray
     rows: np.ndarray
+    sizes: np.ndarray
+    messages: np.ndarray
     times: list[np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The texts of one span in one lane, in order."""
+
+    texts: pa.StringArray
+    rows: np.ndarray
+    sizes: np.ndarray
+    messages: np.ndarray
+    times: list[np.ndarray]
+    rejects: pa.Table
+    held: pa.Table
+    filtered: np.ndarray
 
 
 @dataclass
@@ -100,19 +153,19 @@ class _Lane:
     end: int
     pieces: list[_Piece] = field(default_factory=list)
     body_bytes: int = 0
-    count: int = 0
+    messages: int = 0
     rejects: list[pa.Table] = field(default_factory=list)
     held: list[pa.Table] = field(default_factory=list)
+    filtered: np.ndarray = field(default_factory=no_rows)
     spans: list[Span] = field(default_factory=list)
 
 
 class Batcher:
     """Cuts what it is given into batches, lane by lane."""
 
-    def __init__(self, starts: list[int], limits: Limits, messages_per_row: int) -> None:
+    def __init__(self, starts: list[int], limits: Limits) -> None:
         """starts: for each lane the first row that is not settled."""
         self._limits = limits
-        self._per_row = messages_per_row
         self._lanes = [_Lane(start, start) for start in starts]
 
     def add(self, given: Encodings) -> Iterator[Batch]:
@@ -123,7 +176,9 @@ class Batcher:
             state.spans.append(given.span)
             _append(state.rejects, part.rejects)
             _append(state.held, part.held)
-            yield from self._fill(lane, part)
+            if len(part.filtered):
+                state.filtered = np.concatenate([state.filtered, part.filtered])
+            yield from self._fill(lane, part, given.span)
             state.end = max(stop, state.end)
             if len(state.spans) >= SPANS_AHEAD:
                 yield self._cut(lane, stop, [])
@@ -134,50 +189,84 @@ class Batcher:
             if state.end > state.start:
                 yield self._cut(lane, state.end, [])
 
-    def _by_lane(self, given: Encodings) -> Iterator[tuple[int, Encodings]]:
+    def _by_lane(self, given: Encodings) -> Iterator[tuple[int, _Part]]:
+        count = len(given.texts)
+        ones = np.ones(count, np.int64)
+        sizes = ones if given.sizes is None else given.sizes
+        messages = ones if given.messages is None else given.messages
+        whole = _Part(
+            given.texts,
+            given.rows,
+            sizes,
+            messages,
+            given.times,
+            given.rejects,
+            given.held,
+            given.filtered,
+        )
         if given.lane is None or len(self._lanes) == 1:
-            yield 0, given
+            yield 0, whole
             return
-        offset = given.span.start
-        of_rows = given.lane[given.rows - offset]
-        order = np.argsort(of_rows, kind="stable")
+        first = given.span.start
+        lane_of_rows = given.lane[given.rows - first]
+        lane_of_texts = lane_of_rows if given.sizes is None else lane_of_rows[_firsts(sizes)]
+        order = np.argsort(lane_of_texts, kind="stable")
         texts = given.texts.take(pa.array(order))
-        cuts = np.searchsorted(of_rows[order], np.arange(len(self._lanes) + 1))
+        cuts = np.searchsorted(lane_of_texts[order], np.arange(len(self._lanes) + 1))
         for lane in range(len(self._lanes)):
-            first, last = int(cuts[lane]), int(cuts[lane + 1])
-            at = order[first:last]
+            begin, end = int(cuts[lane]), int(cuts[lane + 1])
+            at = order[begin:end]
             rejects, held = (
-                table.filter(pa.array(given.lane[integers(table["row"]) - offset] == lane))
+                table.filter(pa.array(given.lane[integers(table["row"]) - first] == lane))
                 for table in (given.rejects, given.held)
             )
-            times = [column[at] for column in given.times]
-            part = texts.slice(first, last - first)
-            yield lane, Encodings(given.span, None, given.rows[at], part, times, rejects, held)
+            yield (
+                lane,
+                _Part(
+                    texts.slice(begin, end - begin),
+                    given.rows[lane_of_rows == lane],
+                    sizes[at],
+                    messages[at],
+                    [column[at] for column in given.times],
+                    rejects,
+                    held,
+                    given.filtered[given.lane[given.filtered - first] == lane],
+                ),
+            )
 
-    def _fill(self, lane: int, part: Encodings) -> Iterator[Batch]:
+    def _fill(self, lane: int, part: _Part, span: Span) -> Iterator[Batch]:
         """Cut by the bytes of the texts, each with its comma, and by the count of messages."""
         state = self._lanes[lane]
         at = offsets(part.texts).astype(np.int64)
         data = memoryview(part.texts.buffers()[2] or b"")
-        rows_max = max(self._limits.messages // self._per_row, 1)
-        first, count = 0, len(part.rows)
+        messages = np.concatenate(([0], np.cumsum(part.messages)))
+        row_at = np.concatenate(([0], np.cumsum(part.sizes)))
+        first, count = 0, len(part.texts)
         while first < count:
             room = self._limits.body_bytes - len(OPEN) - len(CLOSE) + 1 - state.body_bytes
             last = int(np.searchsorted(at, at[first] + room, "right")) - 1
-            last = min(last, first + rows_max - state.count)
-            if last <= first and state.count:
-                yield self._cut(lane, int(part.rows[first]), [part.span])
+            allowed = messages[first] + self._limits.messages - state.messages
+            last = min(last, int(np.searchsorted(messages, allowed, "right")) - 1)
+            if last <= first and state.pieces:
+                yield self._cut(lane, int(part.rows[row_at[first]]), [span])
                 continue
-            last = max(last, first + 1)  # one row over the limit of a body goes alone
-            times = [column[first:last] for column in part.times]
-            bounds = at[first : last + 1] - at[first]
+            last = max(last, first + 1)  # one text over the limit of a body goes alone
             piece = data[at[first] : at[last]]
-            state.pieces.append(_Piece(piece, bounds, part.rows[first:last], times))
+            state.pieces.append(
+                _Piece(
+                    piece,
+                    at[first : last + 1] - at[first],
+                    part.rows[row_at[first] : row_at[last]],
+                    part.sizes[first:last],
+                    part.messages[first:last],
+                    [column[first:last] for column in part.times],
+                )
+            )
             state.body_bytes += len(piece)
-            state.count += last - first
+            state.messages += int(messages[last] - messages[first])
             first = last
             if first < count:
-                yield self._cut(lane, int(part.rows[first]), [part.span])
+                yield self._cut(lane, int(part.rows[row_at[first]]), [span])
 
     def _cut(self, lane: int, stop: int, spans: list[Span]) -> Batch:
         """Make a batch of what a lane holds before `stop`. spans: those it still holds rows of."""
@@ -191,17 +280,26 @@ class Batcher:
             rows=_joined([piece.rows for piece in state.pieces]),
             body=b"".join([OPEN, *parts, CLOSE]),
             bounds=_bounds(state.pieces),
-            messages_per_row=self._per_row,
+            sizes=_joined([piece.sizes for piece in state.pieces]),
+            messages=_joined([piece.messages for piece in state.pieces]),
             rejects=_before(state.rejects, stop),
             held=_before(state.held, stop),
+            filtered=int((state.filtered < stop).sum()),
             spans=tuple(state.spans),
             times=_times(state.pieces),
         )
         state.start, state.end = stop, max(stop, state.end)
-        state.pieces, state.body_bytes, state.count = [], 0, 0
+        state.pieces, state.body_bytes, state.messages = [], 0, 0
+        state.filtered = state.filtered[state.filtered >= stop]
         state.rejects, state.held = _from(state.rejects, stop), _from(state.held, stop)
         state.spans = spans
         return batch
+
+
+def _firsts(sizes: np.ndarray) -> np.ndarray:
+    """Return where the rows of each text begin among the rows of all."""
+    found: np.ndarray = np.cumsum(sizes) - sizes
+    return found
 
 
 def _append(tables: list[pa.Table], table: pa.Table) -> None:

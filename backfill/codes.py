@@ -41,6 +41,9 @@ class Code(StrEnum):
     NOT_A_LIST = "not-a-list"
     NOT_ONE_VALUE = "not-one-value"
     VALUE_UNMAPPED = "value-unmapped"
+    VALUE_TYPE = "value-type"
+    DIVISION_BY_ZERO = "division-by-zero"
+    NUMBER_TOO_LONG = "number-too-long"
     CHECK_FAILED = "check-failed"
     EVENT_MISSING = "event-missing"
     EVENT_TOO_LONG = "event-too-long"
@@ -48,6 +51,11 @@ class Code(StrEnum):
     VALUE_TOO_LONG = "value-too-long"
     OBJECT_TYPE = "object-type"
     MESSAGE_TOO_LONG = "message-too-long"
+    MEMBER_REFUSED = "member-refused"
+    GROUP_DIFFERS = "group-differs"
+    GROUP_AGAIN = "group-again"
+    GROUP_TOO_LONG = "group-too-long"
+    GROUP_BROKEN = "group-broken"
     REFUSED = "refused"
     RECENT_EVENT = "recent-event"
 
@@ -121,6 +129,18 @@ REASONS: Final[dict[Code, Reason]] = {
         "the cell is a list or an object, not one value", "map it without these options"
     ),
     Code.VALUE_UNMAPPED: Reason("{value} is not in the map", "add it to map:, or set else:"),
+    Code.VALUE_TYPE: Reason(
+        "{value} is of a type that the expression cannot use here",
+        "convert it in the expression with text(), number(), boolean() or timestamp()",
+    ),
+    Code.DIVISION_BY_ZERO: Reason(
+        "the expression divides by {value}",
+        "correct the cell, or write: … if x != 0 else None",
+    ),
+    Code.NUMBER_TOO_LONG: Reason(
+        "the number {value} has too many digits to be computed with exactly",
+        "correct the cell, or round it in the expression",
+    ),
     Code.CHECK_FAILED: Reason("{value} fails the check", "correct the cell"),
     Code.EVENT_MISSING: Reason("the event name is blank", "fill the cell"),
     Code.EVENT_TOO_LONG: Reason("the event name {value} is over 100 bytes", "shorten the name"),
@@ -139,6 +159,23 @@ REASONS: Final[dict[Code, Reason]] = {
         "the message has {value} bytes, more than the 32000 the API takes",
         "shorten the row's cells or map fewer columns",
     ),
+    Code.MEMBER_REFUSED: Reason(
+        "{value}", "put the column into except: of the mapping, or name it there on its own"
+    ),
+    Code.GROUP_DIFFERS: Reason(
+        "the rows of the group have different values",
+        "map it inside each_row, choose one with {{agg: first, column: …}}, or correct the cells",
+    ),
+    Code.GROUP_AGAIN: Reason(
+        "{value}", "sort the source by group_by, so that the rows of a group stand together"
+    ),
+    Code.GROUP_TOO_LONG: Reason(
+        "the group has more than {value} rows",
+        "set rows: {{max_rows: …}}, or choose another group_by",
+    ),
+    Code.GROUP_BROKEN: Reason(
+        "another row of its group was rejected, and a group is sent whole", "correct that row"
+    ),
     Code.REFUSED: Reason("the destination refused it: {value}", "correct the row"),
     Code.RECENT_EVENT: Reason(
         "the event of {value} is newer than 72 hours and could start campaigns",
@@ -154,6 +191,9 @@ WHOLE: Final = {
     Code.NOT_UTF8,
     Code.REFUSED,
     Code.MESSAGE_TOO_LONG,
+    Code.GROUP_TOO_LONG,
+    Code.GROUP_AGAIN,
+    Code.MEMBER_REFUSED,
 }
 """These bring words of their own, not a cell to be quoted."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +32,16 @@ class Encoded:
     """The texts of n kept rows; each is `,{message}` once a message, ready to be joined."""
 
     texts: pa.StringArray
-    messages_per_row: int
+    messages: np.ndarray
+    """How many messages each text holds."""
     too_long: Fault | None
     """Kept rows with a message over the limit, by their place among the kept."""
+
+    def without(self, rows: np.ndarray) -> Encoded:
+        """Return the texts of the other rows."""
+        keep = np.ones(len(self.texts), bool)
+        keep[rows] = False
+        return Encoded(self.texts.filter(pa.array(keep)), self.messages[keep], None)
 
 
 def encode(
@@ -43,16 +50,29 @@ def encode(
     """Write the messages of n rows. rows: their rows in the file; keys: n texts each, or none."""
     columns: list[pa.StringArray] = []
     longest = np.zeros(len(rows), np.int64)
+    count = np.zeros(len(rows), np.int64)
     for draft in drafts:
-        texts = _messages(draft, keys, rows, named)
+        at: Any = slice(None) if draft.rows is None else draft.rows
+        own = keys if draft.rows is None else [key.take(pa.array(at)) for key in keys]
+        texts = _messages(draft, own, rows[at], named)
         assert not texts.null_count, "a message is null: its row would be lost"
-        longest = np.maximum(longest, np.diff(offsets(texts)) - 1)
-        columns.append(texts)
+        longest[at] = np.maximum(longest[at], np.diff(offsets(texts)) - 1)
+        count[at] += 1
+        columns.append(_spread(texts, draft.rows, len(rows)))
     whole = columns[0] if len(columns) == 1 else join(*columns)
     long = np.flatnonzero(longest > spec.LIMITS.message)
     values: list[str | None] = [str(size) for size in longest[long].tolist()]
     fault = Fault("", Code.MESSAGE_TOO_LONG, long, values) if len(long) else None
-    return Encoded(whole, len(drafts), fault)
+    return Encoded(whole, count, fault)
+
+
+def _spread(texts: pa.StringArray, at: np.ndarray | None, count: int) -> pa.StringArray:
+    """Put the texts at their places among n; the other rows have an empty one."""
+    if at is None:
+        return texts
+    places = np.full(count, -1, np.int64)
+    places[at] = np.arange(len(at))
+    return texts.take(pa.array(places, mask=places < 0)).fill_null("")
 
 
 def _messages(

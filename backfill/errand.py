@@ -143,15 +143,15 @@ def errand(batch: Batch, line: Line, *, is_ordered: bool) -> Errand:
     Raises BackfillError where nothing more can be delivered.
     """
     tally = _Tally()
-    steps = narrowing(len(batch.rows), is_ordered=is_ordered)
+    steps = narrowing(batch.count, is_ordered=is_ordered)
     part = next(steps)
     while True:
-        is_whole = part == ((0, len(batch.rows)),)
+        is_whole = part == ((0, batch.count),)
         heard = yield from _sent(batch.body if is_whole else batch.part(*part), line, tally)
         if heard.reason is not None:
-            rows = sum(last - first for first, last in part)
+            rows = sum(int(batch.sizes[first:last].sum()) for first, last in part)
             line.settings.note("refused", {"rows": rows, "named": len(heard.named)})
-            told = sorted({at // batch.messages_per_row for at in heard.named})
+            told = batch.texts_of(heard.named, part)
             heard = Heard(heard.reason, is_size=heard.is_size, named=tuple(told))
         try:
             part = steps.send(heard)

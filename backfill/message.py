@@ -26,15 +26,17 @@ from backfill.columns import (
     valid,
 )
 from backfill.convert import Times, times
+from backfill.evaluate import label as computed_name
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
-from backfill.mapping.check import NOW
-from backfill.mapping.document import ColumnForm, ConstForm, column_form
-from backfill.transform import column, members, value
+from backfill.mapping.forms import ColumnForm, ConstForm, ExprForm, column_form
+from backfill.mapping.reads import NOW
+from backfill.transform import column, members, resolved, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEVER: Final = pa.scalar(np.iinfo(np.int64).min, pa.int64())
+BLANK_MS: Final = int(np.iinfo(np.int64).min)
+NEVER: Final = pa.scalar(BLANK_MS, pa.int64())
 TRUE: Final = pa.scalar(True, pa.bool_())
 LABELS: Final = ("event", "name", "category")
 
@@ -45,6 +47,8 @@ class Draft:
 
     index: int
     kind: spec.MessageType
+    frame: Frame
+    """The rows that have this message."""
     members: dict[str, Value] = field(default_factory=dict)
     body: list[tuple[str, Value]] = field(default_factory=list)
     """The members of traits or properties."""
@@ -53,16 +57,51 @@ class Draft:
     time_texts: Callable[[], pa.Array] | None = None
     columns: dict[str, str] = field(default_factory=dict)
     """Which column each member comes from, for the reasons."""
+    rows: np.ndarray | None = None
+    """Which of the rows have this message; None: all."""
+
+    def spread(self, found: np.ndarray, count: int, blank: int) -> np.ndarray:
+        """Return the numbers of its messages as those of n rows; blank where there is none."""
+        if self.rows is None:
+            return found
+        spread = np.full(count, blank, np.int64)
+        spread[self.rows] = found
+        return spread
+
+    def kept(self, keep: np.ndarray) -> Draft:
+        """Return only the messages of these rows; `rows` are places among the kept ones."""
+        mine = keep if self.rows is None else keep[self.rows]
+        rows = None if self.rows is None else (np.cumsum(keep) - 1)[self.rows[mine]]
+        if rows is not None and len(rows) == keep.sum():
+            rows = None
+        if mine.all():
+            return replace(self, rows=rows)
+        kept = pa.array(mine)
+        return Draft(
+            self.index,
+            self.kind,
+            self.frame,
+            {name: found.filter(kept) for name, found in self.members.items()},
+            [(name, found.filter(kept)) for name, found in self.body],
+            rows=rows,
+        )
 
 
-def draft(message: Any, index: int, frame: Frame) -> Draft:
-    """Evaluate the members of one message."""
-    made = Draft(index, spec.TYPES[message.type])
+def draft(message: Any, index: int, frame: Frame, wanted: np.ndarray | None = None) -> Draft:
+    """Evaluate the members of one message. wanted: the rows that have it, if not all."""
+    if wanted is None or wanted.all():
+        return _filled_in(Draft(index, spec.TYPES[message.type], frame), message)
+    made = Draft(index, spec.TYPES[message.type], frame.part(wanted), rows=np.flatnonzero(wanted))
+    return _filled_in(made, message)
+
+
+def _filled_in(made: Draft, message: Any) -> Draft:
+    frame = made.frame
     for member in (*spec.MEMBER_ORDER, "category", "messageId"):
         form = getattr(message, member, None)
         if form is None:
             continue
-        made.columns[member] = column_name(form) or member
+        made.columns[member] = column_name(form, frame) or member
         if member in spec.IDS:
             made.members[member] = identifier(form, frame)
         elif member in LABELS:
@@ -76,10 +115,12 @@ def draft(message: Any, index: int, frame: Frame) -> Draft:
     return made
 
 
-def column_name(form: Any) -> str | None:
-    """Return the column that a form reads, where it reads just one."""
+def column_name(form: Any, frame: Frame) -> str | None:
+    """Return the column that a form reads, where it reads just one; the name of a computed one."""
     if isinstance(form, str):
         return form
+    if isinstance(form, ExprForm):
+        return computed_name(form.expr, frame)
     return form.column if isinstance(form, ColumnForm) else None
 
 
@@ -109,8 +150,7 @@ def label(form: Any, frame: Frame) -> Value:
     """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
     if isinstance(form, ConstForm):
         return fixed(str(_said(form.const)).strip())
-    found = _texts(column_form(form) if isinstance(form, str) else form, frame)
-    return text(_trimmed(found))
+    return text(_trimmed(_texts(*resolved(form, frame))))
 
 
 def _trimmed(texts: pa.StringArray) -> pa.StringArray:
@@ -154,13 +194,13 @@ def identifier(form: Any, frame: Frame) -> Value:
     """Evaluate an id. Text for ever: digits stay as they are, floats fail, blank is null."""
     if isinstance(form, ConstForm):
         return fixed(_said(form.const))
-    how = column_form(form) if isinstance(form, str) else form
+    how, frame = resolved(form, frame)
     if how.type is not None or how.map is not None:  # what a person asked for by name is the id
         return _no_empty(_texts(how, frame))
     cells = frame.cells(how.column)
     texts = id_texts(how.column, cells, frame)
     if how.model_fields_set - {"column"}:
-        frame = replace(frame, columns={how.column: Cells(texts)})
+        frame = replace(frame, columns={**frame.columns, how.column: Cells(texts)})
         texts = _texts(how, frame)
     return _no_empty(texts)
 
@@ -217,8 +257,7 @@ def _put_timestamp(made: Draft, form: Any, frame: Frame) -> None:
         constant = Cells(pa.repeat(pa.scalar(str(form.const), pa.string()), frame.count))
         found = times(column_form("timestamp"), constant, frame)
     else:
-        how = column_form(form) if isinstance(form, str) else form
-        found = _filled(how, frame)
+        found = _filled(*resolved(form, frame))
     made.members["timestamp"] = found.typed
     made.instants = found.instants
     made.time_texts = found.texts

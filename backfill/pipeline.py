@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,18 @@ from backfill.batch import Encodings
 from backfill.cells import Fault, Frame, frame_of
 from backfill.codes import Code
 from backfill.columns import integers, valid
-from backfill.encode import Named, encode
+from backfill.encode import Encoded, Named, encode
 from backfill.errors import SourceError
+from backfill.evaluate import is_true
 from backfill.message import Draft, draft, identifier, texts_of_value
-from backfill.source import SourceFile, Span, check_unchanged
-from backfill.validate import Checked, table_of, validate
+from backfill.source import LINE, SourceFile, Span, check_unchanged
+from backfill.units import Units, grouped, single, told_of
+from backfill.validate import Checked, table_of, validate, wanted_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backfill.grouping import Grouping
     from backfill.plan import Job, Shard
     from backfill.source import Reader, Span
     from backfill.watermark import Watermark
@@ -35,6 +38,8 @@ class Read:
     source: SourceFile
     label: str = ""
     """The file as dead letters name it."""
+    is_first: bool = True
+    """Whether the stream begins with it."""
 
     @property
     def file(self) -> str:
@@ -52,17 +57,42 @@ class Read:
         return self.person_row(span.start + offset), self.label
 
 
-def spans(read: Read, start: int, stop: int | None) -> Iterator[Span]:
-    """Yield the rows [start, stop) of a file.
+def spans(read: Read, start: int, stop: int | None, grouping: Grouping | None) -> Iterator[Span]:
+    """Yield the rows [start, stop) of a file; no group is cut, so there may be a few more.
 
     Raises ResumableError where the file changes meanwhile, before a row of the changed file.
     """
-    for span in _unmixed(read, start):
+    found = _unmixed(read, start) if grouping is None else _grouped(read, start, grouping)
+    for span in found:
         if stop is not None and span.stop > stop:
             if span.start < stop:
-                yield span.head(stop - span.start)
+                yield span.head(_end(span, stop - span.start))
             return
         yield span
+
+
+def _grouped(read: Read, start: int, grouping: Grouping) -> Iterator[Span]:
+    """Read from the begin, so that every group that came before is known, and leave them out."""
+    if read.is_first:
+        grouping.seen.forget()
+    for span in grouping.whole(_unmixed(read, 0)):
+        if span.stop > start:
+            yield span.tail(max(start - span.start, 0))
+
+
+def _end(span: Span, count: int) -> int:
+    """Return how many rows to take so that there are at least `count`, in whole groups."""
+    if span.groups is None:
+        return count
+    ends = np.append(span.groups.firsts, span.batch.num_rows)
+    return int(ends[np.searchsorted(ends, count)])
+
+
+def remember(job: Job, shard: Shard) -> None:
+    """Note the groups of a file that was delivered by an earlier run."""
+    if job.grouping is not None:
+        for _ in spans(open_shard(job, shard), 0, None, job.grouping):
+            pass
 
 
 def _unmixed(read: Read, start: int) -> Iterator[Span]:
@@ -78,61 +108,155 @@ def _unmixed(read: Read, start: int) -> Iterator[Span]:
 
 def open_shard(job: Job, shard: Shard) -> Read:
     """Open the file of a shard."""
-    return Read(job.open(shard.file), shard.file, shard.label)
+    return Read(job.open(shard.file), shard.file, shard.label, shard.index == 0)
 
 
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     """Turn one span into texts and rejects; rows that are settled are left out."""
     document = job.mapping.document
     blank = document.source.blank if shard.file.format == "csv" else ()
-    frame = frame_of(span, sorted(job.mapping.columns), blank)
-    drafts = [draft(message, index, frame) for index, message in enumerate(document.messages)]
-    lane = _lane(job, drafts, frame)
-    keys = [_key(name, frame) for name in document.key]
-    checked = validate(drafts, frame, job.rules, start=span.start)
-    if span.broken:
+    columns = _columns(span, shard)
+    frame = frame_of(span, job.mapping.names_in(columns), blank)
+    messages, refused = job.mapping.messages(columns)
+    for one in refused:  # of JSON lines, whose keys are not known before
+        at = np.flatnonzero(valid(frame.cells(one.column).data))
+        frame.faults.append(Fault(one.column, Code.MEMBER_REFUSED, at, [one.what] * len(at)))
+    wanted = None if document.where is None else is_true(document.where, frame)
+    units = _units(job, span, frame, wanted)
+    if units.sizes is not None:
+        wanted = None  # it chose the rows of the groups
+    drafts = [
+        draft(message, index, units.frame, _wanted(message, units.frame, wanted))
+        for index, message in enumerate(messages)
+    ]
+    lane = _lane(job, drafts, units, frame.count)
+    keys = _keys(job, drafts, units.frame)
+    units.spoil()
+    checked = validate(drafts, units.frame, job.rules)
+    if span.broken and units.sizes is None:
         checked = _broken(span, checked)
+    rejects, held = told_of(units, checked, span.start)
     settled = mark.is_settled(span.start, frame.count, lane)
-    if settled.any():
-        checked = _without(checked, settled, span.start)
-    keep = checked.keep
-    if not keep.all():
-        kept = pa.array(keep)
-        drafts = [_filtered(one, kept) for one in drafts]
-        keys = [key.filter(kept) for key in keys]
-    kept_rows = np.flatnonzero(keep)
-    rows, origin = kept_rows + span.start, span.origin
-    if origin is None:
-        made = encode(drafts, keys, rows, Named(job.mapping.name, shard.file.sha256))
-    else:  # a row that is sent again has the ids it would have had
-        named = Named(job.mapping.name, origin.sha256)
-        made = encode(drafts, keys, origin.rows[kept_rows], named)
-    texts, rejects = made.texts, checked.rejects
+    keep = checked.keep & ~settled[units.firsts]
+    made = _encoded(_named(job, shard, span), drafts, keys, keep, _numbers(span, units))
     if made.too_long is not None:
-        fits = np.ones(len(rows), bool)
-        fits[made.too_long.rows] = False
-        at = rows[made.too_long.rows] - span.start
-        late = Fault("", Code.MESSAGE_TOO_LONG, at, made.too_long.values)
-        rejects = pa.concat_tables([rejects, table_of([late], span.start)]).sort_by("row")
-        rows, texts = rows[fits], texts.filter(pa.array(fits))
-    times = [column[rows - span.start] for column in checked.times]
-    return Encodings(span, lane, rows, texts, times, rejects, checked.held, frame.notes)
+        at = np.flatnonzero(keep)[made.too_long.rows]
+        late = table_of([replace(made.too_long, rows=at)], 0)
+        rejects = pa.concat_tables([rejects, units.told(late, span.start)]).sort_by("row")
+        keep[at] = False
+        made = made.without(made.too_long.rows)
+    if settled.any():
+        rejects, held = (_unsettled(table, settled, span.start) for table in (rejects, held))
+    return Encodings(
+        span,
+        lane,
+        units.rows_of(keep) + span.start,
+        made.texts,
+        [column[keep] for column in checked.times],
+        rejects,
+        held,
+        _filtered(units, checked, settled) + span.start,
+        None if units.sizes is None else units.sizes[keep],
+        made.messages,
+        frame.notes,
+    )
 
 
-def _lane(job: Job, drafts: list[Draft], frame: Frame) -> np.ndarray | None:
-    """Every row has a lane, also one that is rejected: it must not depend on clock or rules."""
+def _columns(span: Span, shard: Shard) -> tuple[str, ...]:
+    """Return the columns, in the order in which `"*"` writes them.
+
+    Keys of JSON lines come in another order wherever a record batch begins: that of the alphabet
+    is the same after a resume, too.
+    """
+    names = [name for name in span.batch.schema.names if name != LINE]
+    return tuple(sorted(names) if shard.file.format == "jsonl" else names)
+
+
+def _units(job: Job, span: Span, frame: Frame, wanted: np.ndarray | None) -> Units:
+    rows = job.mapping.document.rows
+    if rows is None:
+        return single(frame)
+    taking = np.ones(frame.count, bool) if wanted is None else wanted.copy()
+    for at, row in span.broken.items():
+        frame.faults.append(Fault("", row.code, np.array([at]), [row.reason]))
+    for fault in frame.faults:
+        taking[fault.rows] = True
+    return grouped(span, frame, taking, rows.order_within)
+
+
+def _wanted(message: Any, frame: Frame, among: np.ndarray | None) -> np.ndarray | None:
+    """Return the mask of the units that a message is for; None: all."""
+    if message.when is None:
+        return among
+    if among is None:
+        return is_true(message.when, frame)
+    wanted = among.copy()
+    wanted[among] = is_true(message.when, frame.part(among))
+    return wanted
+
+
+def _lane(job: Job, drafts: list[Draft], units: Units, count: int) -> np.ndarray | None:
+    """Every row has a lane, also one that is rejected: it must not depend on clock or rules.
+
+    A row without the message that is ordered may go in any lane.
+    """
     if job.lane_member is None:
         return None
     index, member = job.lane_member
     found = drafts[index].members[member]
-    return identity.lanes(texts_of_value(found, frame.count), job.lanes)
+    own = identity.lanes(texts_of_value(found, drafts[index].frame.count), job.lanes)
+    return units.by_row(drafts[index].spread(own, units.frame.count, 0), count)
 
 
-def _key(name: str, frame: Frame) -> pa.StringArray:
-    """A part of the key as text, by the rules of ids."""
-    texts = texts_of_value(identifier(name, frame), frame.count)
-    frame.fail(name, Code.KEY_BLANK, ~valid(texts) & ~frame.failed(name), None)
-    return texts
+def _keys(job: Job, drafts: list[Draft], frame: Frame) -> list[pa.StringArray]:
+    """Return the parts of the key as texts, by the rules of ids; blank where nothing is sent."""
+    wanted = wanted_of(drafts, frame.count)
+    part = frame.part(wanted)
+    found = []
+    for name in job.mapping.key:
+        texts = texts_of_value(identifier(name, part), part.count)
+        part.fail(name, Code.KEY_BLANK, ~valid(texts) & ~part.failed(name), None)
+        if part is not frame:
+            places = np.cumsum(wanted) - 1
+            texts = texts.take(pa.array(places, mask=~wanted))
+        found.append(texts)
+    return found
+
+
+def _named(job: Job, shard: Shard, span: Span) -> Named:
+    """A row that is sent again has the ids it would have had."""
+    sha256 = shard.file.sha256 if span.origin is None else span.origin.sha256
+    return Named(job.mapping.name, sha256)
+
+
+def _numbers(span: Span, units: Units) -> np.ndarray:
+    """Return the row of the file that each unit is known by."""
+    if span.origin is None:
+        return units.firsts + span.start
+    found: np.ndarray = span.origin.rows[units.firsts]
+    return found
+
+
+def _encoded(
+    named: Named,
+    drafts: list[Draft],
+    keys: list[pa.StringArray],
+    keep: np.ndarray,
+    numbers: np.ndarray,
+) -> Encoded:
+    """Write the messages of the units that are kept."""
+    if keep.all():
+        return encode(drafts, keys, numbers, named)
+    kept = pa.array(keep)
+    keys = [key.filter(kept) for key in keys]
+    return encode([one.kept(keep) for one in drafts], keys, numbers[keep], named)
+
+
+def _filtered(units: Units, checked: Checked, settled: np.ndarray) -> np.ndarray:
+    """Return the offsets of the rows that nothing wants."""
+    filtered = np.ones(len(settled), bool)
+    filtered[units.rows_of(~checked.filtered)] = False
+    return np.flatnonzero(filtered & ~settled)
 
 
 def _broken(span: Span, checked: Checked) -> Checked:
@@ -140,26 +264,14 @@ def _broken(span: Span, checked: Checked) -> Checked:
     at = np.array(sorted(span.broken))
     mask = np.zeros(len(checked.keep), bool)
     mask[at] = True
-    rest = _without(checked, mask, span.start)
     faults = [Fault("", span.broken[n].code, np.array([n]), [span.broken[n].reason]) for n in at]
-    told = table_of(faults, span.start)
-    rejects = pa.concat_tables([rest.rejects, told]).sort_by("row")
-    return Checked(rest.keep, rejects, rest.held, rest.times)
-
-
-def _without(checked: Checked, settled: np.ndarray, start: int) -> Checked:
-    """Leave rows out: they are neither sent nor told."""
-    rejects, held = (
-        table.filter(pa.array(~settled[integers(table["row"]) - start]))
-        for table in (checked.rejects, checked.held)
+    rejects = pa.concat_tables([_unsettled(checked.rejects, mask, 0), table_of(faults, 0)])
+    held = _unsettled(checked.held, mask, 0)
+    return Checked(
+        checked.keep & ~mask, rejects.sort_by("row"), held, checked.filtered & ~mask, checked.times
     )
-    return Checked(checked.keep & ~settled, rejects, held, checked.times)
 
 
-def _filtered(one: Draft, keep: pa.BooleanArray) -> Draft:
-    return Draft(
-        one.index,
-        one.kind,
-        {name: found.filter(keep) for name, found in one.members.items()},
-        [(name, found.filter(keep)) for name, found in one.body],
-    )
+def _unsettled(table: pa.Table, settled: np.ndarray, start: int) -> pa.Table:
+    """Leave rows out: they are not told again."""
+    return table.filter(pa.array(~settled[integers(table["row"]) - start]))

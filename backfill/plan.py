@@ -7,22 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from backfill import spec
+from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
-from backfill.mapping.check import forms_of
-from backfill.mapping.document import EachForm
+from backfill.grouping import Grouping, Seen
+from backfill.mapping.forms import EachForm
+from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft
-from backfill.source import Span, find_files, hashed, open_file
+from backfill.natural import parents_of
+from backfill.operand import kind_of
+from backfill.source import Groups, Span, find_files, hashed, open_file
+from backfill.units import grouped
 from backfill.validate import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backfill.batch import Limits
+    from backfill.cells import Frame
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
     from backfill.source import Reader, SourceFile
@@ -54,6 +61,8 @@ class Job:
     open: Callable[[SourceFile], Reader]
     is_many: bool
     """Whether the source has several files, so that dead letters say which."""
+    grouping: Grouping | None = None
+    """How rows go together in one message; None: each is one of its own."""
 
     @property
     def lane_member(self) -> tuple[int, str] | None:
@@ -137,10 +146,19 @@ def make_plan(
         limits=limits,
         open=found.open,
         is_many=found.is_many,
+        grouping=_grouping(mapping, files),
     )
     labels = labels_of([file.path for file in files])
     shards = zip(files, labels, strict=True)
     return Plan(job, tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards)))
+
+
+def _grouping(mapping: Mapping, files: list[SourceFile]) -> Grouping | None:
+    document = mapping.document
+    if document.rows is None:
+        return None
+    blank = document.source.blank if files[0].format == "csv" else []
+    return Grouping(tuple(document.rows.group_by), document.rows.max_rows, blank, Seen())
 
 
 def labels_of(paths: list[str]) -> list[str]:
@@ -176,10 +194,16 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     if reader.schema is None:
         return
     lints = list(_each_lints(mapping, reader.schema))
-    empty = Span(0, pa.RecordBatch.from_pylist([], schema=reader.schema))
+    none = pa.RecordBatch.from_pylist([], schema=reader.schema)
+    empty = Span(0, none, groups=Groups(no_rows(), {}))
     try:
-        frame = frame_of(empty, sorted(mapping.columns), mapping.document.source.blank)
-        for index, message in enumerate(mapping.document.messages):
+        names = mapping.names_in(reader.schema.names)
+        frame = frame_of(empty, names, mapping.document.source.blank)
+        lints += _formula_lints(mapping, frame)
+        if mapping.document.rows is not None:
+            frame = grouped(empty, frame, np.ones(0, bool), None).frame
+        messages, _ = mapping.messages(tuple(reader.schema.names))
+        for index, message in enumerate(messages):
             draft(message, index, frame)
     except UnsupportedTypeError as fault:
         places = dict(mapping.column_places)
@@ -190,6 +214,29 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
         lints.append(Lint(place, "column-type", what, "cast it where it comes from"))
     if lints:
         raise MappingError(lints)
+
+
+def _formula_lints(mapping: Mapping, frame: Frame) -> list[Lint]:
+    """What does not fit in the expressions, now that the kinds of the columns are known."""
+    frames: dict[tuple[str, ...], Frame] = {(): frame}
+    lints: list[Lint] = []
+    for formula in mapping.formulas:
+        around = formula.expression.around
+        if around not in frames and len(around) == 1:
+            lists = frame.cells(around[0]).data
+            if pa.types.is_list(lists.type) and pa.types.is_struct(lists.type.value_type):
+                frames[around] = frame.inner(around[0], lists.flatten(), parents_of(lists))
+        found = frames.get(around)
+        if found is None:  # its list is none, or inside another: what is wrong there is told
+            continue
+        kinds = {name: kind_of(one.data.type) for name, one in found.columns.items()}
+        lints += formula.lints(kinds)
+        for name, at in formula.expression.columns() if around else ():
+            if name not in kinds:
+                what = f"the items of '{around[0]}' have no field '{name}'"
+                place = formula.places[at]
+                lints.append(Lint(place, "unknown-column", what, nearest(name, kinds)))
+    return lints
 
 
 def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:

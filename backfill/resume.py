@@ -58,7 +58,7 @@ def identity_of(mapping: Mapping) -> str:
     While it stays the same, a row that was delivered has the same ids in every later run.
     """
     ids = [(at, message.type, repr(message.messageId)) for at, message in _events(mapping)]
-    return json.dumps([list(mapping.document.key), ids], ensure_ascii=False)
+    return json.dumps([list(mapping.key), ids], ensure_ascii=False)
 
 
 def _events(mapping: Mapping) -> list[tuple[int, Any]]:
@@ -87,7 +87,7 @@ def _check_begins(state: State, plan: Plan, where: Path) -> None:
             " makes message ids of: rows that were delivered would be doubled"
         )
         raise MismatchError(what, where=mapping.path, fix=fix)
-    if mapping.document.key or all(one.messageId is not None for _, one in events):
+    if mapping.key or all(one.messageId is not None for _, one in events):
         return
     if told := _grown(state, plan):
         what = (

@@ -20,7 +20,7 @@ from backfill.errors import (
     ResumableError,
 )
 from backfill.log import Log
-from backfill.pipeline import open_shard
+from backfill.pipeline import open_shard, remember
 from backfill.rejects import RejectsFile, form_of
 from backfill.report import Report, now_text, report_of, write_report
 from backfill.resume import fitting, identity_of, is_at_limit
@@ -211,6 +211,7 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
     for shard in books.plan.shards:
         mark = books.marks.pop(shard.index, None)
         if mark is None:
+            remember(books.plan.job, shard)
             continue
         row_stop = _row_stop(books, shard.index)
         if row_stop == 0:

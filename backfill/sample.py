@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from backfill.plan import Plan
 
 
+FILTERED = "filtered: no message wants this row"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """One row."""
@@ -36,11 +39,12 @@ def sample(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
     for shard in plan.shards:
         read = open_shard(plan.job, shard)
         start = 0 if first is None else max(first - read.reader.first_row, 0)
-        for span in spans(read, start, start + left):
+        for span in spans(read, start, start + left, plan.job.grouping):
             given = encodings(plan.job, shard, span, Watermark(plan.job.lanes))
-            texts = dict(zip(given.rows.tolist(), given.texts.to_pylist(), strict=True))
+            texts = dict(zip(given.firsts.tolist(), given.texts.to_pylist(), strict=True))
             told = [*given.rejects.to_pylist(), *given.held.to_pylist()]
-            reasons = {row["row"]: row["reason"] for row in told}
+            reasons = dict.fromkeys(given.filtered.tolist(), FILTERED)
+            reasons |= {row["row"]: row["reason"] for row in told}
             cells = [_cells(row) for row in span.batch.to_pylist()]
             for offset, row in enumerate(range(span.start, span.stop)):
                 text = texts.get(row)
@@ -48,7 +52,7 @@ def sample(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
                 reason = reasons.get(row, "")
                 yield Shown(read.file, read.person_row(row), cells[offset], messages, reason)
                 left -= 1
-            if not left:
+            if left <= 0:
                 return
 
 

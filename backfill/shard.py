@@ -211,9 +211,9 @@ class _Flow:
         return batch
 
     def _make(self, job: Job, shard: Shard, row_stop: int | None) -> Iterator[Batch]:
-        batcher = Batcher(self.mark.starts, job.limits, len(job.mapping.document.messages))
+        batcher = Batcher(self.mark.starts, job.limits)
         try:
-            for span in spans(self.read, self.mark.low, row_stop):
+            for span in spans(self.read, self.mark.low, row_stop, job.grouping):
                 given = encodings(job, shard, span, self.mark)
                 self.position = span.stop
                 yield from batcher.add(given)
@@ -237,7 +237,7 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
                 rejects.append(Told(table, batch.spans))
         if batch.held.num_rows:
             held.append(Told(batch.held, batch.spans))
-    whole = tuple(len(s.refusals) == len(s.batch.rows) for s in done if len(s.batch.rows))
+    whole = tuple(len(s.refusals) == s.batch.count for s in done if s.batch.count)
     return Progress(
         shard.index, flow.read, counts, tuple(rejects), tuple(held), flow.position, whole
     )
@@ -246,8 +246,12 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
 def _refused(settled: Settled) -> pa.Table:
     if not settled.refusals:
         return NONE
-    rows = [int(settled.batch.rows[refusal.index]) for refusal in settled.refusals]
-    reasons = [words(Code.REFUSED, refusal.reason) for refusal in settled.refusals]
+    rows: list[int] = []
+    reasons: list[str] = []
+    for refusal in settled.refusals:
+        of_text = settled.batch.rows_of(refusal.index).tolist()
+        rows += of_text
+        reasons += [words(Code.REFUSED, refusal.reason)] * len(of_text)
     columns: dict[str, Any] = {
         "row": rows,
         "column": [""] * len(rows),
@@ -264,13 +268,16 @@ def _counts(settled: Settled, refused: pa.Table, now_ms: int) -> Counts:
     for code in codes:
         by_code[code] = by_code.get(code, 0) + 1
     sent, lost = len(batch.rows), refused.num_rows
+    built = int(batch.messages.sum())
+    refused_messages = sum(int(batch.messages[refusal.index]) for refusal in settled.refusals)
     counts = Counts(
         delivered=sent - lost,
+        filtered=batch.filtered,
         held=batch.held.num_rows,
         rejected=len(codes),
-        built=sent * batch.messages_per_row,
-        delivered_messages=(sent - lost) * batch.messages_per_row,
-        refused_messages=lost * batch.messages_per_row,
+        built=built,
+        delivered_messages=built - refused_messages,
+        refused_messages=refused_messages,
         sent=effort.sent,
         retried=effort.retried,
         body_bytes=effort.body_bytes,

@@ -66,10 +66,9 @@ def survey(plan: Plan, *, limit: int | None, watch: Callable[[], None] = lambda:
             break
         read = open_shard(plan.job, shard)
         mark = Watermark(plan.job.lanes)
-        document = plan.job.mapping.document
-        batcher = Batcher(mark.starts, plan.job.limits, len(document.messages))
+        batcher = Batcher(mark.starts, plan.job.limits)
         before = found.rows
-        for span in spans(read, 0, stop):
+        for span in spans(read, 0, stop, plan.job.grouping):
             given = encodings(plan.job, shard, span, mark)
             for at, count in given.notes.items():
                 found.notes[at] = found.notes.get(at, 0) + count
@@ -86,20 +85,20 @@ def survey(plan: Plan, *, limit: int | None, watch: Callable[[], None] = lambda:
 
 
 def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
-    sent = len(batch.rows)
     codes = batch.rejects["code"].to_pylist()
     by_code = {code: codes.count(code) for code in set(codes)}
     counts = Counts(
+        filtered=batch.filtered,
         held=batch.held.num_rows,
         rejected=len(codes),
-        built=sent * batch.messages_per_row,
+        built=int(batch.messages.sum()),
         by_code=by_code,
     )
     if batch.times is not None:
         counts.oldest_ms, counts.newest_ms, _ = batch.times
         counts.within_72h = batch.newer_than(plan.job.rules.now_ms - 1000 * RECENT_S)
     found.counts.add(counts)
-    if sent:
+    if batch.count:
         found.batches += 1
         found.body_bytes += len(batch.body)
         widest = int((batch.bounds[1:] - batch.bounds[:-1]).max()) - 1

@@ -15,7 +15,7 @@ from backfill.cells import Fault
 from backfill.codes import Code, words
 from backfill.columns import lengths, mask, offsets, valid
 from backfill.jsontext import Fixed, Parts, Typed
-from backfill.message import instants_of, texts_of_value
+from backfill.message import BLANK_MS, instants_of, texts_of_value
 
 if TYPE_CHECKING:
     from backfill.cells import Frame
@@ -56,26 +56,27 @@ class Rules:
 
 @dataclass
 class Checked:
-    """The verdict on n rows. Every row is exactly one of kept, rejected and held."""
+    """The verdict on n rows. Every row is exactly one of kept, rejected, held and filtered."""
 
     keep: np.ndarray
     rejects: pa.Table
     held: pa.Table
+    filtered: np.ndarray
     times: list[np.ndarray] = field(default_factory=list)
     """Per message with a timestamp: n instants in ms, the smallest int64 where there is none."""
 
 
-def validate(drafts: list[Draft], frame: Frame, rules: Rules, *, start: int) -> Checked:
-    """Judge n rows. start: the row of the file that offset 0 is.
+def validate(drafts: list[Draft], frame: Frame, rules: Rules) -> Checked:
+    """Judge n rows (or groups of them); the tables count them from 0.
 
     frame.faults has what failed before; a row is rejected whole, with all its reasons.
     """
     for draft in drafts:
-        _check_ids(draft, frame, rules)
-        _check_event(draft, frame, rules)
-        _check_body(draft, frame)
+        _check_ids(draft, draft.frame, rules)
+        _check_event(draft, draft.frame, rules)
+        _check_body(draft, draft.frame)
         if draft.instants is not None:
-            _check_times(draft, frame, rules)
+            _check_times(draft, draft.frame, rules)
     bad = np.zeros(frame.count, bool)
     for fault in frame.faults:
         bad[fault.rows] = True
@@ -83,8 +84,24 @@ def validate(drafts: list[Draft], frame: Frame, rules: Rules, *, start: int) -> 
     keep = ~bad
     for recent in held:
         keep[recent.rows] = False
-    times = [instants_of(draft.instants) for draft in drafts if draft.instants is not None]
-    return Checked(keep, table_of(frame.faults, start), table_of(held, start), times)
+    filtered = ~(bad | wanted_of(drafts, frame.count))
+    keep &= ~filtered
+    times = [
+        draft.spread(instants_of(draft.instants), frame.count, BLANK_MS)
+        for draft in drafts
+        if draft.instants is not None
+    ]
+    return Checked(keep, table_of(frame.faults, 0), table_of(held, 0), filtered, times)
+
+
+def wanted_of(drafts: list[Draft], count: int) -> np.ndarray:
+    """Return the mask of the rows that some message wants."""
+    if any(draft.rows is None for draft in drafts):
+        return np.ones(count, bool)
+    wanted = np.zeros(count, bool)
+    for draft in drafts:
+        wanted[draft.rows] = True
+    return wanted
 
 
 def table_of(faults: list[Fault], start: int) -> pa.Table:
@@ -200,16 +217,19 @@ def _recent(draft: Draft, rules: Rules, bad: np.ndarray) -> Fault | None:
     """Return the good rows whose event could start a campaign, unless sending them is allowed."""
     if draft.kind.name != "track" or rules.recent_events == "send":
         return None
+    mine = np.arange(len(bad)) if draft.rows is None else draft.rows
     if draft.instants is None:  # `timestamp: now`: recent by definition
-        rows = np.flatnonzero(~bad)
+        rows = mine[~bad[mine]]
         return Fault("timestamp", Code.RECENT_EVENT, rows, ["now"] * len(rows))
     recent = rules.now_ms - 1000 * spec.RECENT_S
-    rows = np.flatnonzero((instants_of(draft.instants) > recent) & ~bad)
-    if not len(rows):
+    at = np.flatnonzero((instants_of(draft.instants) > recent) & ~bad[mine])
+    if not len(at):
         return None
     assert draft.time_texts is not None
-    shown = draft.time_texts().take(pa.array(rows)).to_pylist()
-    return Fault(draft.columns["timestamp"], Code.RECENT_EVENT, rows, [str(text) for text in shown])
+    shown: list[str | None] = [
+        str(text) for text in draft.time_texts().take(pa.array(at)).to_pylist()
+    ]
+    return Fault(draft.columns["timestamp"], Code.RECENT_EVENT, mine[at], shown)
 
 
 def _blank(found: Value, count: int) -> np.ndarray:

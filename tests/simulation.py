@@ -498,7 +498,7 @@ class World:
             letters.cut_back(state.lengths.get(letters.path.stem, 0))
         job = Job(
             mapping=SimpleNamespace(  # type: ignore[arg-type]
-                document=SimpleNamespace(messages=range(self.stream.per_row)), path="sim.yaml"
+                path="sim.yaml"
             ),
             rules=SimpleNamespace(now_ms=0),  # type: ignore[arg-type]
             is_ordered=self.is_ordered,
@@ -552,7 +552,10 @@ class World:
         tables = [
             _told(np.flatnonzero(left & (fate == why)) + span.start) for why in (REJECTED, HELD)
         ]
-        return Encodings(span, lane, np.flatnonzero(keep) + span.start, texts, [], *tables)
+        messages = np.full(len(texts), self.stream.per_row)
+        rows = np.flatnonzero(keep) + span.start
+        rejects, held = tables
+        return Encodings(span, lane, rows, texts, [], rejects, held, messages=messages)
 
     # ---- the network
 
@@ -838,6 +841,7 @@ class Source:
 
     columns: list[str]
     has_all_columns = True
+    has_nulls = False
     schema: Any = None
     first_row = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from backfill.validate import NONE, REJECTS
 if TYPE_CHECKING:
     import random
 
-SENT, REJECTED, HELD = "sent", "rejected", "held"
+SENT, REJECTED, HELD, FILTERED = "sent", "rejected", "held", "filtered"
 ENVELOPE = len(OPEN) + len(CLOSE)
 
 
@@ -26,11 +27,19 @@ class Stream(NamedTuple):
     """Spans ready to be cut, and what is in them by row."""
 
     lanes: int
-    per_row: int
     given: list[Encodings]
     lane: list[int]
     fate: list[str]
-    texts: list[str]
+    groups: dict[int, Group]
+    """What travels together, by its first row."""
+
+
+class Group(NamedTuple):
+    """Rows that go in one text."""
+
+    rows: list[int]
+    messages: int
+    text: str
 
 
 def message(row: int, index: int, size: int) -> str:
@@ -40,28 +49,60 @@ def message(row: int, index: int, size: int) -> str:
 
 
 def stream_of(draw: random.Random, sizes: list[int]) -> Stream:
-    """Make spans of the given sizes with random lanes, fates and lengths."""
-    lanes, per_row = draw.choice([1, 1, 2, 3, 5]), draw.choice([1, 1, 2, 3])
-    made = Stream(lanes, per_row, [], [], [], [])
+    """Make spans of the given sizes with random lanes, fates, groups and lengths."""
+    lanes, together = draw.choice([1, 1, 2, 3, 5]), draw.choice([1, 1, 3])
+    counts = draw.choice([[1], [2], [3], [1, 2, 3]])
+    weights = [draw.choice([8, 8, 0]), 1, 1, draw.choice([0, 2])]
+    made = Stream(lanes, [], [], [], {})
     for size in sizes:
         start = len(made.lane)
-        span = Span(start, pa.record_batch({"row": pa.array(range(start, start + size))}))
-        made.lane.extend(draw.randrange(lanes) for _ in range(size))
-        made.fate.extend(
-            draw.choices([SENT, REJECTED, HELD], [draw.choice([8, 8, 0]), 1, 1], k=size)
-        )
-        texts = [
-            "".join("," + message(row, n, draw.choice([0, 3, 40])) for n in range(per_row))
-            for row in range(start, start + size)
-        ]
-        made.texts.extend(texts)
-        rows = [row for row in range(start, start + size) if made.fate[row] == SENT]
-        kept = pa.array(["unrelated", *(made.texts[row] for row in rows)], pa.string()).slice(1)
-        lane = None if lanes == 1 else np.array(made.lane[start:], np.int64)
-        times = [np.array([NEVER if row % 5 == 0 else 1000 * row for row in rows], np.int64)]
-        told = [told_of(made.fate, start, fate) for fate in (REJECTED, HELD)]
-        made.given.append(Encodings(span, lane, np.array(rows, np.int64), kept, times, *told))
+        stop = start + size
+        span = Span(start, pa.record_batch({"row": pa.array(range(start, stop))}))
+        while len(made.lane) < stop:
+            rows = list(
+                range(len(made.lane), min(len(made.lane) + draw.randint(1, together), stop))
+            )
+            made.lane.extend([draw.randrange(lanes)] * len(rows))
+            fate = draw.choices([SENT, REJECTED, HELD, FILTERED], weights)[0]
+            made.fate.extend([fate] * len(rows))
+            if fate == SENT:
+                if len(rows) > 2:
+                    made.fate[rows[1]] = FILTERED  # in the middle of its group
+                    rows.pop(1)
+                count = draw.choice(counts)
+                texts = [message(rows[0], n, draw.choice([0, 3, 40])) for n in range(count)]
+                made.groups[rows[0]] = Group(rows, count, "".join("," + text for text in texts))
+        made.given.append(given_of(made, span))
     return made
+
+
+def given_of(made: Stream, span: Span) -> Encodings:
+    """Return the last rows of a stream as they come to be cut."""
+    groups = [group for first, group in made.groups.items() if first >= span.start]
+    rows = [row for group in groups for row in group.rows]
+    kept = pa.array(["unrelated", *(group.text for group in groups)], pa.string()).slice(1)
+    firsts = [group.rows[0] for group in groups]
+    is_plain = all(len(group.rows) == 1 for group in groups)
+    return Encodings(
+        span,
+        None if made.lanes == 1 else np.array(made.lane[span.start :], np.int64),
+        np.array(rows, np.int64),
+        kept,
+        [np.array([NEVER if row % 5 == 0 else 1000 * row for row in firsts], np.int64)],
+        told_of(made.fate, span.start, REJECTED),
+        told_of(made.fate, span.start, HELD),
+        filtered=np.array(
+            [row for row in range(span.start, span.stop) if made.fate[row] == FILTERED], np.int64
+        ),
+        sizes=None if is_plain else np.array([len(group.rows) for group in groups], np.int64),
+        messages=np.array([group.messages for group in groups], np.int64),
+    )
+
+
+def groups_of(made: Stream, batch: Batch) -> list[Group]:
+    """Return what a batch sends, in order."""
+    at = np.cumsum(batch.sizes) - batch.sizes
+    return [made.groups[row] for row in batch.rows[at].tolist()]
 
 
 def told_of(fates: list[str], start: int, fate: str) -> pa.Table:
@@ -74,7 +115,7 @@ def told_of(fates: list[str], start: int, fate: str) -> pa.Table:
 
 def cut(made: Stream, limits: Limits) -> list[Batch]:
     """Cut a stream from its begin to its end."""
-    batcher = Batcher([0] * made.lanes, limits, made.per_row)
+    batcher = Batcher([0] * made.lanes, limits)
     found = [batch for encodings in made.given for batch in batcher.add(encodings)]
     return [*found, *batcher.flush()]
 
@@ -115,19 +156,40 @@ def test_batches_tile_the_rows_of_every_lane_in_order(made: Stream, limits: Limi
 @given(STREAMS, LIMITS)
 def test_what_is_sent_is_every_message_as_it_was_written(made: Stream, limits: Limits) -> None:
     for batch in cut(made, limits):
-        joined = "".join(made.texts[row] for row in batch.rows.tolist())[1:]
+        groups = groups_of(made, batch)
+        joined = "".join(group.text for group in groups)[1:]
         assert batch.body == OPEN + joined.encode() + CLOSE
-        wanted = [(row, n) for row in batch.rows.tolist() for n in range(made.per_row)]
+        wanted = [(group.rows[0], n) for group in groups for n in range(group.messages)]
         assert rows_in(batch.body) == wanted
+        assert [batch.rows_of(n).tolist() for n in range(batch.count)] == [g.rows for g in groups]
+        assert batch.messages.tolist() == [group.messages for group in groups]
+
+
+@few
+@given(STREAMS, LIMITS, st.data())
+def test_a_message_that_an_answer_names_leads_to_its_row(
+    made: Stream, limits: Limits, data: st.DataObject
+) -> None:
+    batch = data.draw(st.sampled_from(cut(made, limits)))
+    if batch.count < 2:
+        return
+    middle = data.draw(st.integers(1, batch.count - 1))
+    ranges = ((0, 1), (middle, batch.count))
+    sent = rows_in(batch.part(*ranges))
+    chosen = data.draw(st.lists(st.integers(0, len(sent) - 1), min_size=1))
+    groups = groups_of(made, batch)
+    texts = [groups[0], *groups[middle:]]
+    named = {texts[at].rows[0] for at in batch.texts_of(chosen, ranges)}
+    assert named == {sent[place][0] for place in chosen}
 
 
 @few
 @given(STREAMS, LIMITS)
 def test_no_body_is_over_a_limit_but_that_of_one_row_alone(made: Stream, limits: Limits) -> None:
     for batch in cut(made, limits):
-        if len(batch.rows) > 1:
+        if batch.count > 1:
             assert len(batch.body) <= limits.body_bytes
-            assert len(batch.rows) * made.per_row <= limits.messages
+            assert batch.messages.sum() <= limits.messages
 
 
 @few
@@ -138,11 +200,11 @@ def test_bodies_are_filled_before_a_new_one_is_begun(made: Stream, limits: Limit
         mine = [batch for batch in found if batch.lane == lane]
         for batch, after in pairwise(mine):
             spans = {s.start for s in batch.spans}
-            if len(spans) >= SPANS_AHEAD or not len(after.rows) or not len(batch.rows):
+            if len(spans) >= SPANS_AHEAD or not after.count or not batch.count:
                 continue  # sent because it waited for long, not because it was full
-            widest = len(made.texts[int(after.rows[0])].encode())
-            is_full = len(batch.body) + widest > limits.body_bytes
-            assert is_full or (len(batch.rows) + 1) * made.per_row > limits.messages
+            following = groups_of(made, after)[0]
+            is_full = len(batch.body) + len(following.text.encode()) > limits.body_bytes
+            assert is_full or batch.messages.sum() + following.messages > limits.messages
 
 
 @few
@@ -151,13 +213,13 @@ def test_a_part_is_the_batch_with_only_these_rows(
     made: Stream, limits: Limits, data: st.DataObject
 ) -> None:
     batch = data.draw(st.sampled_from(cut(made, limits)))
-    count = len(batch.rows)
+    count = batch.count
     if not count:
         assert batch.body == OPEN + CLOSE
         return
     first = data.draw(st.integers(0, count - 1))
     last = data.draw(st.integers(first + 1, count))
-    joined = "".join(made.texts[row] for row in batch.rows.tolist()[first:last])[1:]
+    joined = "".join(group.text for group in groups_of(made, batch)[first:last])[1:]
     assert batch.part((first, last)) == OPEN + joined.encode() + CLOSE
     assert batch.part((0, count)) == batch.body
 
@@ -180,9 +242,21 @@ def test_rejected_and_held_rows_ride_with_their_batch_once(made: Stream, limits:
 
 @few
 @given(STREAMS, LIMITS)
+def test_filtered_rows_are_counted_once_in_the_batch_of_their_place(
+    made: Stream, limits: Limits
+) -> None:
+    for batch in cut(made, limits):
+        here = range(batch.start, batch.stop)
+        mine = [row for row in here if made.lane[row] == batch.lane]
+        assert batch.filtered == sum(made.fate[row] == FILTERED for row in mine)
+
+
+@few
+@given(STREAMS, LIMITS)
 def test_the_times_of_a_batch_are_those_of_its_rows(made: Stream, limits: Limits) -> None:
     for batch in cut(made, limits):
-        wanted = sorted(1000 * row for row in batch.rows.tolist() if row % 5)
+        firsts = [group.rows[0] for group in groups_of(made, batch)]
+        wanted = sorted(1000 * row for row in firsts if row % 5)
         if batch.times is None:
             assert wanted == []
             continue
@@ -194,7 +268,7 @@ def test_the_times_of_a_batch_are_those_of_its_rows(made: Stream, limits: Limits
 @few
 @given(STREAMS)
 def test_no_lane_holds_more_than_a_few_record_batches(made: Stream) -> None:
-    batcher = Batcher([0] * made.lanes, Limits(10**9, 10**9), made.per_row)
+    batcher = Batcher([0] * made.lanes, Limits(10**9, 10**9))
     last_cut = dict.fromkeys(range(made.lanes), 0)
     for at, encodings in enumerate(made.given, 1):
         for batch in batcher.add(encodings):
@@ -211,7 +285,7 @@ def whole(texts: list[str]) -> Encodings:
 
 def test_a_row_over_the_limit_goes_alone() -> None:
     texts = ["," + message(row, 0, 500 if row == 2 else 1) for row in range(5)]
-    batcher = Batcher([0], Limits(200, 100), 1)
+    batcher = Batcher([0], Limits(200, 100))
     found = [*batcher.add(whole(texts)), *batcher.flush()]
     assert [batch.rows.tolist() for batch in found] == [[0, 1], [2], [3, 4]]
     assert len(found[1].body) > 200
@@ -221,15 +295,15 @@ def test_a_body_may_have_exactly_the_limit() -> None:
     texts = ["," + message(row, 0, 10) for row in range(4)]
     two = ENVELOPE + sum(len(text.encode()) for text in texts[:2]) - 1
     for limit, rows in ((two, [[0, 1], [2, 3]]), (two - 1, [[0], [1], [2], [3]])):
-        batcher = Batcher([0], Limits(limit, 100), 1)
+        batcher = Batcher([0], Limits(limit, 100))
         found = [*batcher.add(whole(texts)), *batcher.flush()]
         assert [batch.rows.tolist() for batch in found] == rows
 
 
 def test_the_messages_of_a_row_stay_together_though_they_are_over_the_count() -> None:
     texts = ["," + message(row, 0, 1) + "," + message(row, 1, 1) for row in range(3)]
-    batcher = Batcher([0], Limits(10_000, 1), 2)
-    found = [*batcher.add(whole(texts)), *batcher.flush()]
+    batcher = Batcher([0], Limits(10_000, 1))
+    found = [*batcher.add(replace(whole(texts), messages=np.full(3, 2))), *batcher.flush()]
     assert [rows_in(batch.body) for batch in found] == [[(n, 0), (n, 1)] for n in range(3)]
 
 
@@ -237,11 +311,11 @@ def test_a_lane_that_begins_later_counts_its_rows_from_there() -> None:
     span = Span(10, pa.record_batch({"row": pa.array(range(10, 14))}))
     texts = pa.array(["," + message(row, 0, 1) for row in (12, 13)], pa.string())
     given_ = Encodings(span, None, np.array([12, 13]), texts, [], NONE, NONE)
-    batcher = Batcher([12], Limits(1000, 1), 1)
+    batcher = Batcher([12], Limits(1000, 1))
     found = [*batcher.add(given_), *batcher.flush()]
     assert [(b.start, b.stop, b.rows.tolist()) for b in found] == [(12, 13, [12]), (13, 14, [13])]
 
 
 def test_a_stream_without_rows_has_no_batch() -> None:
-    batcher = Batcher([0], Limits(1000, 10), 1)
+    batcher = Batcher([0], Limits(1000, 10))
     assert list(batcher.flush()) == []

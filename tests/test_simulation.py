@@ -259,7 +259,7 @@ class Resumes(RuleBasedStateMachine):
         texts = pa.array([f',{{"row":{row}}}' for row in left], pa.string())
         span = Span(0, pa.record_batch({"row": pa.array(range(ROWS))}))
         lane = None if is_single else self.lane
-        batcher = Batcher(self.mark.starts, Limits(10**6, rows_max), 1)
+        batcher = Batcher(self.mark.starts, Limits(10**6, rows_max))
         given = Encodings(span, lane, left, texts, [], NONE, NONE)
         self.ahead = [*batcher.add(given), *batcher.flush()]
         self.in_flight: list[Batch] = []

@@ -6,149 +6,17 @@ from them. `backfill/mapping/load.py` turns their faults into words with places.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, Discriminator, Field, Tag
 
-TAG: Final = "form="
-"""Marks the parts of an error's location that are no keys of the file."""
-
-
-class Part(BaseModel):
-    """Any part of the document: unknown keys are faults, nothing is converted."""
-
-    # defer_build: only the whole document's validator is ever used, so only that one is built
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-OneOrMany = Annotated[
-    list[str],
-    BeforeValidator(_listed),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-
-Type = Literal["text", "integer", "number", "boolean", "timestamp", "date", "json"]
-
-
-class Options(Part):
-    """What can be said about a column beside its name."""
-
-    type: Type | None = None
-    format: OneOrMany = Field(default=["iso8601"])
-    timezone: str | None = None
-    ambiguous: Literal["reject", "earliest", "latest"] = "reject"
-    as_: Literal["iso8601", "unix"] = Field(default="iso8601", alias="as")
-    decimal: str = Field(default=".", min_length=1, max_length=1)
-    thousands: str | None = Field(default=None, min_length=1, max_length=1)
-    true: OneOrMany = Field(default=["true", "t", "yes", "y", "1"])
-    false: OneOrMany = Field(default=["false", "f", "no", "n", "0"])
-    map: dict[str, Any] | None = None
-    else_: Any = Field(default="reject", alias="else")
-    split: str | None = Field(default=None, min_length=1)
-    blank: Literal["omit", "null", "keep", "reject"] = "omit"
-    default: Any = None
-    required: bool = False
-    check: str | None = None
-
-
-class ColumnForm(Options):
-    """The value of a column."""
-
-    column: str
-
-
-@cache
-def column_form(name: str) -> ColumnForm:
-    """Return a bare name as the form it is short for."""
-    return ColumnForm(column=name)
-
-
-class ConstForm(Part):
-    """The same value in every row."""
-
-    const: Any
-
-
-class ObjectForm(Part):
-    """An object; members that are blank are left out."""
-
-    object: dict[str, Value]
-    empty: Literal["omit", "keep"] = "omit"
-
-
-class ArrayForm(Part):
-    """An array; blank items are left out."""
-
-    array: list[Value]
-    empty: Literal["omit", "keep"] = "omit"
-
-
-class EachForm(Part):
-    """A list column as an array of objects, or of scalars."""
-
-    each: str
-    as_: Annotated[
-        Annotated[dict[str, Value], Tag(f"{TAG}objects")] | Annotated[str, Tag(f"{TAG}scalars")],
-        Discriminator(lambda v: f"{TAG}scalars" if isinstance(v, str) else f"{TAG}objects"),
-    ] = Field(alias="as")
-    empty: Literal["omit", "keep"] = "omit"
-
-
-class JsonForm(Part):
-    """A text column that holds JSON, checked and passed on unchanged in meaning."""
-
-    json_: str = Field(alias="json")
-
-
-FORMS: Final[dict[str, type[BaseModel]]] = {
-    "column": ColumnForm,
-    "const": ConstForm,
-    "object": ObjectForm,
-    "array": ArrayForm,
-    "each": EachForm,
-    "json": JsonForm,
-}
-
-NAMES: Final[dict[type, str]] = {form: key for key, form in FORMS.items()}
-
-
-def _form(value: object) -> str | None:
-    if isinstance(value, str):
-        return f"{TAG}name"
-    if isinstance(value, dict):
-        return next((f"{TAG}{key}" for key in FORMS if key in value), None)
-    return f"{TAG}{NAMES[type(value)]}" if type(value) in NAMES else None
-
-
-Value = Annotated[
-    Annotated[str, Tag(f"{TAG}name")]
-    | Annotated[ColumnForm, Tag(f"{TAG}column")]
-    | Annotated[ConstForm, Tag(f"{TAG}const")]
-    | Annotated[ObjectForm, Tag(f"{TAG}object")]
-    | Annotated[ArrayForm, Tag(f"{TAG}array")]
-    | Annotated[EachForm, Tag(f"{TAG}each")]
-    | Annotated[JsonForm, Tag(f"{TAG}json")],
-    Discriminator(_form),
-]
-Members = dict[str, Value]
+from backfill.mapping.forms import FORMS, TAG, Members, OneOrMany, Part, Value
 
 
 class MessageBase(Part):
-    """What every message may have."""
+    """What every message may have. when: an expression; only rows for which it is true."""
 
+    when: str | None = None
     messageId: Value | None = None  # noqa: N815  the API's own names
     timestamp: Value | None = None
     context: Members | None = None
@@ -245,8 +113,10 @@ def _header(value: object) -> str:
 class CsvDialect(Part):
     """How a CSV file is written."""
 
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    quote: str = Field(default='"', min_length=1, max_length=1)
+    delimiter: str = Field(default=",", min_length=1)
+    quote: str = Field(default='"', min_length=1)
+    escape: str | None = Field(default=None, min_length=1, max_length=1)
+    comment: str | None = Field(default=None, min_length=1)
     encoding: str = "utf-8"
     header: Annotated[
         Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],
@@ -262,6 +132,14 @@ class SourceSpec(Part):
     format: Literal["csv", "parquet", "jsonl"] | None = None
     csv: CsvDialect = CsvDialect()
     blank: OneOrMany = Field(default=[""])
+
+
+class RowsSpec(Part):
+    """Which neighbouring rows go together in one message."""
+
+    group_by: OneOrMany = Field(min_length=1)
+    order_within: str | None = None
+    max_rows: int = Field(default=500, ge=1, le=10_000)
 
 
 class Guards(Part):
@@ -301,6 +179,8 @@ class Document(Part):
     after: OneOrMany = Field(default=[])
     source: SourceSpec
     key: OneOrMany = Field(default=[])
+    where: str | None = None
+    rows: RowsSpec | None = None
     messages: list[Message] = Field(min_length=1)
     guards: Guards = Guards()
     delivery: DeliverySpec = DeliverySpec()
@@ -310,6 +190,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     **FORMS,
     **MESSAGES,
     "source": SourceSpec,
+    "rows": RowsSpec,
     "csv": CsvDialect,
     "guards": Guards,
     "delivery": DeliverySpec,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.errors import Lint
-from backfill.mapping.document import FORMS, MODELS, TAG, Document, keys_of
+from backfill.mapping.document import MODELS, Document, keys_of
+from backfill.mapping.forms import FORMS, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final = {"expr", "where", "when", "*", "mode", "watermark", "files", "rows"}
+LATER: Final = {"mode", "watermark", "files"}
 """Words of the language that this version does not speak yet."""
 
 TYPES: Final = {
@@ -99,8 +100,6 @@ def _no_form(found: Any, last: str) -> tuple[str, str, str]:
     if isinstance(found, dict):
         if later := LATER.intersection(found):
             return "not-yet", f"'{later.pop()}' is not in this version", "leave it out for now"
-        if last == "*":
-            return "not-yet", "'*' is not in this version", "name the columns one by one"
         keys = ", ".join(f"'{key}'" for key in found) or "nothing"
         hint = nearest(next(iter(found), ""), FORMS)
         return "wrong-form", f"{last}: no value form has {keys}", hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backfill.source.dialect import Dialect, lettered
 from backfill.source.files import (
     SourceFile,
     begins_with,
@@ -12,7 +13,7 @@ from backfill.source.files import (
     find_files,
     hashed,
 )
-from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Origin, Reader, Span
+from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Groups, Origin, Reader, Span
 
 if TYPE_CHECKING:
     from backfill.mapping.document import SourceSpec
@@ -23,6 +24,8 @@ __all__ = [
     "WHICH",
     "WHY",
     "Broken",
+    "Dialect",
+    "Groups",
     "Origin",
     "Reader",
     "SourceFile",
@@ -33,6 +36,7 @@ __all__ = [
     "find_files",
     "first_row_of",
     "hashed",
+    "lettered",
     "open_file",
 ]
 

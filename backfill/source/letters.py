@@ -19,6 +19,7 @@ from backfill.codes import Code
 from backfill.errors import SourceError
 from backfill.mapping.document import CsvDialect
 from backfill.source.csv import CsvReader
+from backfill.source.dialect import lettered, unlettered
 from backfill.source.jsonl import JsonlReader
 from backfill.source.parquet import ParquetReader
 from backfill.source.span import WHICH, WHY, Broken, Origin, Span
@@ -34,6 +35,10 @@ WHOLE: Final = "_line"
 """Holds a line that was no object."""
 
 UNSPLIT: Final = (Code.ROW_RAGGED, Code.ROW_TOO_LONG)
+APART: Final = (
+    "other rows of its group were sent already, and a second message would have the same id;"
+    " to send these rows as a group all the same, clear their _code"
+)
 NOT_CLEARED: Final = "the row could not be split into cells; once they are right, clear its _code"
 
 TOLD_MAX: Final = 5
@@ -60,9 +65,16 @@ class LettersReader:
     """One dead-letter file, as if it were the source."""
 
     def __init__(
-        self, inner: Reader, files: Files, where: str, restored: Callable[[str], str] | None
+        self,
+        inner: Reader,
+        files: Files,
+        where: str,
+        restored: Callable[[str], str] | None,
+        *,
+        has_nulls: bool = False,
     ) -> None:
         """restored: undoes in CSV cells what keeps spreadsheets from running them."""
+        self.has_nulls = has_nulls
         self._inner = inner
         self._files = files
         self._where = where
@@ -88,17 +100,22 @@ class LettersReader:
                     yield Span(part.start, own, broken, origin)
 
     def _unsplit(self, batch: pa.RecordBatch, own: pa.RecordBatch) -> dict[int, Broken]:
-        """Rows of CSV that were never split into cells, and whose `_code` still says so.
+        """Rows that wait for a person's word, and whose `_code` still says so.
 
-        What stands in their cells was made to fit the header: only a person can say it is right.
+        Of a row of CSV that was never split into cells, what stands in them was made to fit the
+        header. Of a group that stood apart from its other rows, those have been sent.
         """
-        if self._restored is None or WHY[2] not in batch.schema.names:
+        if WHY[2] not in batch.schema.names:
             return {}
+        why = {Code.GROUP_AGAIN: APART}
+        if self._restored is not None:
+            why |= dict.fromkeys(UNSPLIT, NOT_CLEARED)
         codes = _texts(batch.column(WHY[2]))
         found = {}
-        for at in [n for n, code in enumerate(codes) if code in UNSPLIT]:
-            cells = tuple(column[at].as_py() or b"" for column in own.columns)
-            found[at] = Broken(Code(codes[at]), NOT_CLEARED, cells)
+        for at in [n for n, code in enumerate(codes) if code in why]:
+            raw = [column[at].as_py() for column in own.columns]
+            cells = tuple(lettered(cell) if self.has_nulls else _cell(cell) for cell in raw)
+            found[at] = Broken(Code(codes[at]), why[Code(codes[at])], cells)
         return found
 
     def _own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -116,10 +133,12 @@ class LettersReader:
         return name if self._restored is None else self._restored(name)
 
     def _cells(self, column: Any) -> Any:
-        if self._restored is None or not pc.any(pc.starts_with(column, b"'")).as_py():
-            return column
-        cells = [None if cell is None else self._bytes(cell) for cell in column.to_pylist()]
-        return pa.array(cells, column.type)
+        if self._restored is not None and pc.any(pc.starts_with(column, b"'")).as_py():
+            cells = [None if cell is None else self._bytes(cell) for cell in column.to_pylist()]
+            column = pa.array(cells, column.type)
+        if self.has_nulls:
+            column = pa.array([unlettered(cell) for cell in column.to_pylist()], column.type)
+        return column
 
     def _bytes(self, cell: bytes) -> bytes:
         assert self._restored is not None
@@ -170,6 +189,10 @@ class LettersReader:
         if label not in self._files.sha256:
             return f"_file '{label[:80]}' is no file of the source"
         return ""
+
+
+def _cell(found: Any) -> bytes:
+    return found if isinstance(found, bytes) else b"" if found is None else str(found).encode()
 
 
 def _texts(column: Any) -> list[str]:
@@ -247,10 +270,16 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 
 def open_letters(
-    file: SourceFile, *, files: Files, where: str, restored: Callable[[str], str]
+    file: SourceFile,
+    *,
+    files: Files,
+    where: str,
+    restored: Callable[[str], str],
+    has_nulls: bool = False,
 ) -> LettersReader:
     """Open a dead-letter file of the format of its source. where: what faults are told of."""
     if file.format == "csv":
-        return LettersReader(CsvReader(file, CsvDialect()), files, where, restored)
+        cells = CsvReader(file, CsvDialect())
+        return LettersReader(cells, files, where, restored, has_nulls=has_nulls)
     inner = ParquetReader(file) if file.format == "parquet" else LetterLines(file)
     return LettersReader(inner, files, where, None)

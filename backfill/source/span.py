@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import numpy as np
+import pyarrow as pa
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
-    import pyarrow as pa
 
     from backfill.codes import Code
 
@@ -55,6 +55,29 @@ class Origin:
         """Return that of the rows [start, stop) of the span."""
         return Origin(self.label, self.sha256, self.first_row, self.rows[start:stop])
 
+    def joined(self, other: Origin) -> Origin:
+        """Return that of the rows of both, which are of the same file."""
+        rows = np.concatenate([self.rows, other.rows])
+        return Origin(self.label, self.sha256, self.first_row, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which neighbouring rows of a span go together in one message."""
+
+    firsts: np.ndarray
+    """The offset of the first row of each group, ascending from 0."""
+    refused: dict[int, tuple[str, Code, str]]
+    """By the group's number why its rows cannot go: the column, or '', the code, the value."""
+
+    def part(self, start: int, stop: int) -> Groups:
+        """Return those of the rows [start, stop); both are where a group begins, or the end."""
+        inside = (self.firsts >= start) & (self.firsts < stop)
+        before = int((self.firsts < start).sum())
+        kept = range(before, before + int(inside.sum()))
+        refused = {at - before: why for at, why in self.refused.items() if at in kept}
+        return Groups(self.firsts[inside] - start, refused)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -65,6 +88,7 @@ class Span:
     broken: dict[int, Broken] = field(default_factory=dict)
     """By the row's offset in the batch."""
     origin: Origin | None = None
+    groups: Groups | None = None
 
     @property
     def stop(self) -> int:
@@ -75,7 +99,8 @@ class Span:
         """Return the rows from this offset on."""
         broken = {at - offset: row for at, row in self.broken.items() if at >= offset}
         origin = self.origin and self.origin.part(offset, None)
-        return Span(self.start + offset, self.batch.slice(offset), broken, origin)
+        groups = self.groups and self.groups.part(offset, self.batch.num_rows)
+        return Span(self.start + offset, self.batch.slice(offset), broken, origin, groups)
 
     def parts(self) -> Iterator[Span]:
         """Yield the same rows in spans of at most BROKEN_MAX broken ones, for the memory's sake."""
@@ -93,7 +118,16 @@ class Span:
         """Return the first rows."""
         broken = {at: row for at, row in self.broken.items() if at < count}
         origin = self.origin and self.origin.part(0, count)
-        return Span(self.start, self.batch.slice(0, count), broken, origin)
+        groups = self.groups and self.groups.part(0, count)
+        return Span(self.start, self.batch.slice(0, count), broken, origin, groups)
+
+    def followed_by(self, other: Span) -> Span:
+        """Return the rows of both; the other begins where this one ends."""
+        batch = pa.Table.from_batches([self.batch, other.batch]).combine_chunks().to_batches()[0]
+        shift = self.batch.num_rows
+        broken = {**self.broken, **{at + shift: row for at, row in other.broken.items()}}
+        origin = self.origin and other.origin and self.origin.joined(other.origin)
+        return Span(self.start, batch, broken, origin)
 
 
 class Reader(Protocol):
@@ -107,6 +141,8 @@ class Reader(Protocol):
     """The Arrow schema where the types are known before the first row, else None."""
     first_row: int
     """The number of row 0 as a person counts: a CSV's header is row 1."""
+    has_nulls: bool
+    """Whether cells of CSV may be null, so that dead letters tell them from empty ones."""
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on, tiling the file in order. Raises SourceError."""
