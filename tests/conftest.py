@@ -68,7 +68,8 @@ class Killed(NamedTuple):
     batches_allowed: int
 
 
-KILLED = pytest.StashKey[list[Killed]]()
+KILLED = "killed"
+"""The property in which a test says what its kills came to: tests run in several processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,8 +80,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the kills: that of the environment, to play a failure again, or any."""
-    config.stash[SEED] = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
-    config.stash[KILLED] = []
+    given = getattr(config, "workerinput", {}).get("seed") or os.environ.get("CRASH_SEED")
+    config.stash[SEED] = int(given or random.SystemRandom().randrange(10**6))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each process of xdist the seed of the first."""
+    node.workerinput["seed"] = node.config.stash[SEED]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,7 +117,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what the kills came to, so that a person can quote it."""
-    rounds = config.stash[KILLED]
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    told = [dict(getattr(one, "user_properties", ())).get(KILLED) for one in reports]
+    rounds = [Killed(*one) for one in told if one]
     if not rounds:
         return
     lost = sum(one.rows_lost for one in rounds)
