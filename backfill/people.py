@@ -236,12 +236,14 @@ class People:
 
 def _counted(named: Named) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each person once: hash, how many events, and the place of the first."""
-    is_there = valid(named.ids)
-    encoded = named.ids.filter(pa.array(is_there)).dictionary_encode()
+    ids, places = named.ids, named.places
+    if ids.null_count:
+        ids, places = ids.drop_null(), places[valid(ids)]
+    encoded = ids.dictionary_encode()
     numbers = integers(encoded.indices.cast(pa.int64()))
     counts = np.bincount(numbers, minlength=len(encoded.dictionary)).astype(np.uint64)
     first = np.zeros(len(encoded.dictionary), np.int64)
-    first[numbers[::-1]] = named.places[is_there][::-1]  # the last that is written stays
+    first[numbers[::-1]] = places[::-1]  # the last that is written stays
     return hashed(encoded.dictionary.cast(STRING)), counts, first
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backfill.columns import integers
 from backfill.jsontext import Fixed, Typed
@@ -86,8 +87,12 @@ class Recent:
                 at = np.flatnonzero(mine)
                 self._recent += np.bincount(self._named(draft, at), minlength=NAMES_MAX + 1)
                 continue
+            oldest_ms = self.start_ms - 1000 * RECENT_S
+            newest_ms = pc.max(draft.instants.cast(pa.int64())).as_py()
+            if newest_ms is None or newest_ms <= oldest_ms:
+                continue  # history, as nearly all of it is
             instants = instants_of(draft.instants)
-            at = np.flatnonzero(mine & (instants > self.start_ms - 1000 * RECENT_S))
+            at = np.flatnonzero(mine & (instants > oldest_ms))
             if len(at):
                 self._wait(given, made, draft, at, instants[at])
 
@@ -128,7 +133,7 @@ class Recent:
         at_ms = self.next_ms
         self.requests += bool(batch.count)
         waiting = self._waiting.pop(batch.lane, [])
-        later = []
+        later: list[_Waiting] = []
         for one in waiting:
             is_now = one.rows < batch.stop
             if not is_now.all():
