@@ -181,6 +181,8 @@ class Strangers:
 class People:
     """What is found over all streams that are checked together."""
 
+    is_joined: bool = True
+    """Whether events are looked at, too: in vain where no stream makes people."""
     messages: int = 0
     """How many identify messages were looked at."""
     pairs: Table = field(default_factory=Table)
@@ -197,6 +199,8 @@ class People:
             emails_hashed = np.zeros(len(ids), np.uint64) if emails is None else hashed(emails)
             is_known = ids != NOBODY
             self.pairs.add(ids[is_known], emails_hashed[is_known], named.places[is_known])
+        if not self.is_joined:
+            return
         for named in named_in(made, base, ("alias",), "previousId"):
             ids = hashed(named.ids)
             self.merged.add(ids, ids, named.places)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from backfill.cli import options
 from backfill.cli.run import worst
-
-if TYPE_CHECKING:
-    from backfill.plan import Plan
 
 
 @click.command(short_help="Every fault of the mapping, then every row. Nothing is sent.")
@@ -34,12 +31,15 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
     from backfill.folder import Folder  # noqa: PLC0415
     from backfill.launch import dry_report, plan_of, rate_of  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415
+    from backfill.people import People  # noqa: PLC0415
     from backfill.recent import Recent  # noqa: PLC0415
     from backfill.survey import survey  # noqa: PLC0415
 
     settings = options.settings_of(limit=limit, **given)
     plans = [plan_of(mapping, settings) for mapping in find_mappings(mappings)]
-    results, folder, is_cut = [], Folder(), False
+    types = {str(message.type) for plan in plans for message in plan.job.mapping.document.messages}
+    folder = Folder(People(is_joined="identify" in types))
+    results, is_cut = [], False
     begin_ms = min(plan.job.rules.now_ms for plan in plans)
     for plan in plans:
         rate = rate_of(plan, settings)
@@ -51,7 +51,7 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
         results.append(findings.stream_json(plan, found, report, rate))
         if not as_json:
             click.echo(findings.stream_text(plan, found, report, rate))
-    people = findings.people_json(folder, _why_not(plans, is_cut=is_cut))
+    people = findings.people_json(folder, _why_not(types, is_cut=is_cut))
     if not as_json and (told := findings.people_text(people)):
         click.echo(told)
     code = worst([result["exit_code"] for result in results])
@@ -62,9 +62,8 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
     return code
 
 
-def _why_not(plans: list[Plan], *, is_cut: bool) -> str:
+def _why_not(types: set[str], *, is_cut: bool) -> str:
     """Return why events of people whom no identify creates are not looked for, '' if they are."""
-    types = {message.type for plan in plans for message in plan.job.mapping.document.messages}
     if "identify" not in types:
         return "since no identify is among these mappings; check them all together"
     return "since --limit leaves people out" if is_cut else ""
