@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.coerce import instants, iso, single, texts
 from backfill.columns import STRING, integers, valid
 from backfill.convert import TYPES, times
 from backfill.exact import Exact
 from backfill.mapping.document import ColumnForm
 from backfill.mapping.functions import Kind
-from backfill.operand import Operand, active_cells, instants, iso, single, texts
+from backfill.operand import Operand, active_cells
 from backfill.zone import UTC_MS
 
 if TYPE_CHECKING:

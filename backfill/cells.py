@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import STRING, is_ascii, mask, offsets, valid
+from backfill.columns import STRING, is_ascii, mask, nulled, offsets, valid
 from backfill.source import JSON_KIND, Span
+from backfill.source.jsontree import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +146,8 @@ class Frame:
 
     def canonical(self, data: pa.Array, about: pa.Field, name: str) -> Cells:
         """Make one array canonical; rows that cannot be decoded are noted."""
+        if _is_extension(data.type, "arrow.json"):
+            return Cells(self._checked(_plain(data), name), is_json=True)
         data = _plain(data)
         kind = data.type
         if pa.types.is_binary(kind):
@@ -152,6 +155,16 @@ class Frame:
         if pa.types.is_duration(kind) or pa.types.is_interval(kind) or pa.types.is_union(kind):
             raise UnsupportedTypeError(str(about.type))
         return Cells(data, is_json=(about.metadata or {}).items() >= JSON_KIND.items())
+
+    def _checked(self, texts: pa.StringArray, name: str) -> pa.StringArray:
+        """Return JSON texts; rows whose text is none fail."""
+        bad = np.array([t is not None and not is_json(t) for t in texts.to_pylist()], bool)
+        self.fail(name, Code.JSON_UNREADABLE, bad, texts)
+        return nulled(texts, bad) if bad.any() else texts
+
+
+def _is_extension(kind: pa.DataType, name: str) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == name
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,21 +239,38 @@ def _plain(data: pa.Array) -> pa.Array:
     """Take away what is only storage: dictionaries, views, large offsets, extensions, widths."""
     kind = data.type
     if isinstance(kind, pa.BaseExtensionType):
-        if kind.extension_name == "arrow.uuid":
-            return pa.array([None if u is None else str(u) for u in data.to_pylist()], pa.string())
-        return _plain(data.storage)
+        return _stored(data, kind)
     if pa.types.is_dictionary(kind):
         return _plain(data.dictionary_decode())
     for is_kind, target in STORAGE:
         if is_kind(kind):
             return data.cast(target)
-    if not (pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    if not any(is_list(kind) for is_list in LISTS):
         return data
     plain = pa.list_(kind.value_field)
-    # the nulls of a fixed size list keep items, which a cast would bring back
+    # the nulls of a fixed size list keep items, and those of a view make a cast fail
     return pa.array(data.to_pylist(), plain) if data.null_count else data.cast(plain)
 
 
+def _stored(data: pa.ExtensionArray, kind: pa.BaseExtensionType) -> pa.Array:
+    """Return what an extension stands for."""
+    match kind.extension_name:
+        case "arrow.uuid":
+            return pa.array([None if u is None else str(u) for u in data.to_pylist()], pa.string())
+        case "arrow.bool8":
+            return pc.not_equal(data.storage, pa.scalar(0, pa.int8()))
+        case "arrow.opaque":  # bytes that are no text, of a type that Arrow does not know
+            raise UnsupportedTypeError(kind.type_name)
+        case _:
+            return _plain(data.storage)
+
+
+LISTS: Final = (
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 STORAGE: Final = (
     (pa.types.is_large_string, pa.string()),
     (pa.types.is_string_view, pa.string()),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STRING: Final = pa.string()
 ASCII_END: Final = 0x80
@@ -47,7 +50,33 @@ def valid(data: pa.Array) -> np.ndarray:
 
 def nulled(data: pa.Array, at: np.ndarray) -> pa.Array:
     """The same array with nulls at a mask."""
-    return pc.if_else(pa.array(at), pa.scalar(None, data.type), data) if at.any() else data
+    return pc.if_else(flags(at), pa.scalar(None, data.type), data) if at.any() else data
+
+
+def flags(at: np.ndarray) -> pa.BooleanArray:
+    """A mask as an array; `pa.array` would make Arrow import pandas, as would the like below."""
+    bits = pa.py_buffer(np.packbits(at, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(at), [None, bits])
+
+
+def numbers(data: np.ndarray, there: np.ndarray | None = None) -> pa.Array:
+    """Numbers as an array of their own type, nulls where they are not there."""
+    bits = None if there is None else flags(there).buffers()[1]
+    kind = NUMBERS[data.dtype.name]
+    return pa.Array.from_buffers(kind, len(data), [bits, pa.py_buffer(np.ascontiguousarray(data))])
+
+
+NUMBERS: Final = {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64()}
+
+
+def strings(texts: Sequence[str | None]) -> pa.StringArray:
+    """Texts as an array."""
+    parts = [b"" if text is None else text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    assert ends[-1] < 1 << 31, "a record batch has less"
+    there = np.array([text is not None for text in texts], bool)
+    at, data = pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(parts))
+    return pa.Array.from_buffers(STRING, len(parts), [flags(there).buffers()[1], at, data])
 
 
 def offsets(data: pa.Array) -> np.ndarray:

@@ -15,22 +15,13 @@ import pyarrow.compute as pc
 
 from backfill.casts import CASTS, first_of, literal_of
 from backfill.codes import Code
-from backfill.columns import EMPTY, STRING, mask, nulled, valid
+from backfill.coerce import begins, exact, instants, picked, texts, want
+from backfill.columns import EMPTY, STRING, flags, mask, nulled, numbers, strings, valid
 from backfill.exact import Exact, absolute, chosen, compared, rounded
 from backfill.mapping.functions import NUMBER, Kind
 from backfill.mapping.kinds import united
 from backfill.natural import parents_of
-from backfill.operand import (
-    Operand,
-    Scope,
-    begins,
-    empty,
-    exact,
-    instants,
-    picked,
-    texts,
-    want,
-)
+from backfill.operand import Operand, Scope, empty
 from backfill.zone import UTC_MS
 
 if TYPE_CHECKING:
@@ -60,13 +51,10 @@ def _kernel(kernel: Callable[[pa.Array], pa.Array]) -> Function:
     return run
 
 
-def _by_value(
-    function: Callable[..., Any], kind: pa.DataType, given: Sequence[Operand], scope: Scope
-) -> pa.Array:
+def _by_value(function: Callable[..., Any], given: Sequence[Operand], scope: Scope) -> list[Any]:
     """Call a function for each row that has all its arguments."""
     columns = [_listed(scope.spread(one)) for one in given]
-    rows = zip(*columns, strict=True)
-    return pa.array([None if None in row else function(*row) for row in rows], kind)
+    return [None if None in row else function(*row) for row in zip(*columns, strict=True)]
 
 
 def _listed(one: Operand) -> list[Any]:
@@ -91,7 +79,7 @@ def _replace(call: Call, given: Given, scope: Scope) -> Operand:
     if old and new is not None:  # Arrow's kernel does not take an empty pattern
         made = pc.replace_substring(parts[0].data, pattern=old, replacement=new)
         return Operand(Kind.TEXT, made, parts[0].is_const)
-    return Operand(Kind.TEXT, _by_value(str.replace, STRING, parts, scope))
+    return Operand(Kind.TEXT, strings(_by_value(str.replace, parts, scope)))
 
 
 def _substring(call: Call, given: Given, scope: Scope) -> Operand:
@@ -109,7 +97,7 @@ def _substring(call: Call, given: Given, scope: Scope) -> Operand:
             if (stop or 0) < 1 << 31 and abs(start) < 1 << 31:
                 made = pc.utf8_slice_codeunits(text.data, start, stop)
                 return Operand(Kind.TEXT, made, text.is_const)
-    return Operand(Kind.TEXT, _by_value(_cut, STRING, [text, *marks], scope))
+    return Operand(Kind.TEXT, strings(_by_value(_cut, [text, *marks], scope)))
 
 
 def _cut(text: str, start: int, length: int | None = None) -> str:
@@ -145,8 +133,8 @@ def _lists(items: pa.StringArray, parents: np.ndarray, there: np.ndarray) -> pa.
     filled = mask(pc.not_equal(items, EMPTY))
     counts = np.bincount(parents[filled], minlength=len(there))
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    kept = items.filter(pa.array(filled))
-    return pa.ListArray.from_arrays(pa.array(ends), kept, mask=pa.array(~there))
+    kept = items.filter(flags(filled))
+    return pa.ListArray.from_arrays(numbers(ends), kept, mask=flags(~there))
 
 
 def _join(call: Call, given: Given, scope: Scope) -> Operand:
@@ -176,7 +164,9 @@ def _search(kernel: Callable[..., pa.Array], function: Callable[[str, str], bool
         if part.is_const and part.data[0].is_valid:
             made = kernel(text.data, pattern=part.data[0].as_py())
             return Operand(Kind.BOOLEAN, made, text.is_const)
-        return Operand(Kind.BOOLEAN, _by_value(function, pa.bool_(), [text, part], scope))
+        found = _by_value(function, [text, part], scope)
+        true, none = ([one is what for one in found] for what in (True, None))
+        return Operand(Kind.BOOLEAN, nulled(flags(np.array(true, bool)), np.array(none, bool)))
 
     return run
 
@@ -231,7 +221,7 @@ def _full(found: Exact, scope: Scope) -> Exact:
 
 
 def _sha256(call: Call, given: Given, scope: Scope) -> Operand:
-    return Operand(Kind.TEXT, _by_value(_digest, STRING, _wanted(call, given, scope), scope))
+    return Operand(Kind.TEXT, strings(_by_value(_digest, _wanted(call, given, scope), scope)))
 
 
 def _digest(text: str) -> str:

@@ -5,9 +5,8 @@ What cannot be read fails its row; a column without a type goes by its own (`nat
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import STRING, mask, nulled, valid
 from backfill.jsontext import Typed, plain, raw, text
-from backfill.source.jsontree import pairs
+from backfill.source.jsontree import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,29 +30,9 @@ def as_json(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     if pa.types.is_nested(cells.data.type):
         return natural.typed(form.column, cells, frame)
     texts = texts_of(cells)
-    bad = np.array([item is not None and not _is_json(item) for item in texts.to_pylist()], bool)
+    bad = np.array([item is not None and not is_json(item) for item in texts.to_pylist()], bool)
     frame.fail(form.column, Code.JSON_UNREADABLE, bad, texts)
     return raw(nulled(texts, bad))
-
-
-def _is_json(item: str) -> bool:
-    try:
-        found = json.loads(
-            item,
-            parse_int=str,
-            parse_float=str,
-            parse_constant=_refuse,
-            object_pairs_hook=pairs,
-        )
-        if "\\ud" in item.lower():
-            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _as_text(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
@@ -143,7 +122,7 @@ def _as_timestamp(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
 def _as_date(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     """A calendar day: that of the wall time as written; an instant's day is that of `timezone`."""
     if pa.types.is_date(cells.data.type):
-        return plain(cells.data.cast(pa.string()))
+        return plain(natural.days(form.column, cells.data, frame))
     data = texts_of(cells) if cells.is_json else cells.data
     if pa.types.is_timestamp(data.type) and data.type.tz:
         data = pc.local_timestamp(data.cast(pa.timestamp(data.type.unit, form.timezone or "UTC")))
@@ -161,7 +140,8 @@ def _as_date(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
 def _as_it_is(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     if pa.types.is_timestamp(cells.data.type):  # the zone rules hold for these too
         return _as_timestamp(form, cells, frame)
-    return natural.typed(form.column, cells, frame)
+    zone = natural.Zone(form.timezone, form.ambiguous)
+    return natural.typed(form.column, cells, frame, zone)
 
 
 TYPES: Final[dict[str | None, Callable[[ColumnForm, Cells, Frame], Typed]]] = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backfill.codes import Code
+from backfill.coerce import begins, exact, picked, want
 from backfill.compute import CALLS, concatenated
 from backfill.exact import arithmetic, is_zero, negative, quotient
 from backfill.judge import (
@@ -47,17 +48,7 @@ from backfill.mapping.tree import (
     Not,
     columns_in,
 )
-from backfill.operand import (
-    Operand,
-    Scope,
-    begins,
-    cells_of,
-    constant,
-    exact,
-    of_cells,
-    picked,
-    want,
-)
+from backfill.operand import Operand, Scope, cells_of, constant, of_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.columns import EMPTY, NO_TEXT, STRING, integers, lengths, nulled, valid
+from backfill.columns import (
+    EMPTY,
+    STRING,
+    flags,
+    integers,
+    lengths,
+    nulled,
+    numbers,
+    strings,
+    valid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +36,8 @@ SIDE_MAX: Final = 400
 
 TEXT_MAX: Final = 2 * SIDE_MAX + 10
 SAFE: Final = 1 << 62
-SHORT: Final = 17
-"""A number of so few characters fits int64 whatever its scale."""
+DECIMAL_DIGITS: Final = 38
+"""What decimal128 holds."""
 
 DOUBLE: Final = 1 << 53
 FLOAT_DIGITS: Final = 10**15
@@ -74,6 +84,8 @@ def _of_doubles(data: pa.Array) -> Exact | None:
     at = valid(data)
     filled = pc.fill_null(data, pa.scalar(0.0, pa.float64()))
     found = np.frombuffer(filled.buffers()[1], np.float64)[filled.offset :][: len(filled)]
+    if len(found) and np.abs(found).max() >= FLOAT_DIGITS:
+        return None
     for scale in (0, 1, 2, 3, 4, 6):
         units = np.rint(found * 10.0**scale)
         if (np.abs(units) < FLOAT_DIGITS).all() and (units / 10.0**scale == found).all():
@@ -82,24 +94,25 @@ def _of_doubles(data: pa.Array) -> Exact | None:
 
 
 def _of_digits(texts: pa.StringArray) -> tuple[Exact, np.ndarray]:
-    at = valid(texts)
     filled = pc.fill_null(texts, ZERO)
-    size = lengths(filled)
-    if (
-        len(size)
-        and size.max() <= SHORT
-        and not pc.any(pc.match_substring_regex(filled, "[eE]")).as_py()
-    ):
+    if len(filled) and not pc.any(pc.match_substring_regex(filled, "[eE]")).as_py():
+        size = lengths(filled).astype(np.int64)
         point = integers(pc.find_substring(filled, ".").cast(pa.int64()))
         scale = int(np.where(point < 0, 0, size - point - 1).max())
-        data = filled.cast(pa.decimal128(2 * SHORT, scale))
-        words = np.frombuffer(data.buffers()[1], np.int64).reshape(-1, 2)[data.offset :][
-            : len(data)
-        ]
-        units = words[:, 0]
-        if (words[:, 1] == units >> 63).all():
-            return Exact(np.ascontiguousarray(units), scale, at), np.zeros(len(texts), bool)
+        if int(np.where(point < 0, size, point).max()) + scale <= DECIMAL_DIGITS:
+            data = filled.cast(pa.decimal128(DECIMAL_DIGITS, scale))
+            return Exact(_units(data), scale, valid(texts)), np.zeros(len(texts), bool)
     return _of_decimals([None if text is None else _decimal(text) for text in texts.to_pylist()])
+
+
+def _units(data: pa.Array) -> np.ndarray:
+    """The units of a decimal128 array without nulls: two words each, the lower one first."""
+    words = np.frombuffer(data.buffers()[1], np.int64).reshape(-1, 2)[data.offset :][: len(data)]
+    low, high = words[:, 0], words[:, 1]
+    if (high == low >> 63).all():
+        return np.ascontiguousarray(low)
+    found: np.ndarray = (_large(high) << 64) + _large(low.view(np.uint64))
+    return found
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -150,7 +163,8 @@ def _large(units: np.ndarray) -> np.ndarray:
 def _times(units: np.ndarray, factor: int) -> np.ndarray:
     if factor == 1:
         return units
-    return (units if _bound(units) * factor < SAFE else _large(units)) * factor
+    is_small = factor < SAFE and _bound(units) * factor < SAFE
+    return (units if is_small else _large(units)) * factor
 
 
 def aligned(left: Exact, right: Exact) -> tuple[np.ndarray, np.ndarray, int]:
@@ -200,12 +214,12 @@ def quotient(left: Exact, right: Exact) -> tuple[pa.Array, np.ndarray]:
     a, b, _ = aligned(left, right)
     b = np.where(there, b, 1)
     if a.dtype == np.int64 and max(_bound(a), _bound(b)) <= DOUBLE:
-        return pa.array(a / b, mask=~there), np.zeros(len(there), bool)
+        return numbers(a / b, there), np.zeros(len(there), bool)
     wide = np.broadcast_to(a, there.shape)
     found = [_divided(int(x), int(y)) for x, y in zip(wide.tolist(), b.tolist(), strict=True)]
     endless = there & np.array([value is None for value in found], bool)
-    made = pa.array(found, pa.float64())
-    return nulled(made, ~there), endless
+    made = np.array([0.0 if value is None else value for value in found])
+    return numbers(made, there & ~endless), endless
 
 
 def _divided(a: int, b: int) -> float | None:
@@ -277,7 +291,7 @@ def digits_of(value: Exact) -> pa.StringArray:
     power, size = _power(units, value.scale), np.abs(_roomy(units))
     whole, part = size // power, size % power
     parts = pc.utf8_rtrim(pc.utf8_lpad(_texts(part, none), value.scale, "0"), characters="0")
-    sign = pc.if_else(pa.array(units < 0), pa.scalar("-", STRING), EMPTY)
+    sign = pc.if_else(flags((units < 0).astype(bool)), pa.scalar("-", STRING), EMPTY)
     point = pc.if_else(pc.equal(parts, EMPTY), EMPTY, FIXED_POINT)
     return pc.binary_join_element_wise(sign, _texts(whole, none), point, parts, EMPTY)
 
@@ -289,16 +303,15 @@ def _power(units: np.ndarray, scale: int) -> Any:
 
 def _texts(units: np.ndarray, none: np.ndarray) -> pa.StringArray:
     if units.dtype == np.int64:
-        return pa.array(units, mask=none).cast(STRING)
-    found = pa.array([str(int(unit)) for unit in units.tolist()], STRING)
-    return pc.if_else(pa.array(none), NO_TEXT, found)
+        return numbers(units, ~none).cast(STRING)
+    return nulled(strings([str(int(unit)) for unit in units.tolist()]), none)
 
 
 def int64s(value: Exact) -> pa.Array | None:
     """Return integers as Arrow has them; None where they are longer, or are none."""
     if value.scale or value.units.dtype != np.int64:
         return None
-    return pa.array(value.units, mask=~value.valid)
+    return numbers(value.units, value.valid)
 
 
 def is_zero(value: Exact) -> np.ndarray:

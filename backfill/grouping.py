@@ -33,6 +33,10 @@ class Seen:
 
     runs: list[np.ndarray] = field(default_factory=list)
 
+    def forget(self) -> None:
+        """Begin anew: the stream is read from its first row."""
+        self.runs.clear()
+
     def again(self, hashes: np.ndarray) -> np.ndarray:
         """Return which of n groups came before, among them or earlier; all are known from now."""
         found = np.ones(len(hashes), bool)

@@ -10,23 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import STRING, mask, valid
+from backfill.coerce import begins, exact, instants, json_lists, single, want
+from backfill.columns import flags, mask, nulled, numbers, strings, valid
 from backfill.exact import Exact, compared
 from backfill.mapping.functions import NUMBER, Kind
 from backfill.mapping.kinds import kind_of_const
 from backfill.natural import parents_of
-from backfill.operand import (
-    Operand,
-    Scope,
-    begins,
-    constant,
-    exact,
-    instants,
-    json_lists,
-    of_cells,
-    single,
-    want,
-)
+from backfill.operand import Operand, Scope, constant, of_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +45,7 @@ class Truth:
     def operand(self, count: int) -> Operand:
         """Return n booleans."""
         true, false = (np.broadcast_to(one, count) for one in (self.true, self.false))
-        return Operand(Kind.BOOLEAN, pa.array(true, mask=~(true | false)))
+        return Operand(Kind.BOOLEAN, nulled(flags(true), ~(true | false)))
 
 
 NEVER: Final = Truth(np.zeros(1, bool), np.zeros(1, bool))
@@ -63,10 +53,10 @@ ALWAYS: Final = Truth(np.ones(1, bool), np.zeros(1, bool))
 NOT_AT_ALL: Final = Truth(np.zeros(1, bool), np.ones(1, bool))
 
 
-def of_flags(flags: pa.Array) -> Truth:
+def of_flags(found: pa.Array) -> Truth:
     """A boolean array; null is neither."""
-    true = mask(flags)
-    return Truth(true, valid(flags) & ~true)
+    true = mask(found)
+    return Truth(true, valid(found) & ~true)
 
 
 def both(first: Truth, second: Truth) -> Truth:
@@ -164,7 +154,7 @@ def in_items(side: Side, items: Sequence[Const], scope: Scope) -> Truth:
 
 def _among(side: Side, items: Sequence[Const], scope: Scope) -> Truth:
     if side.found.kind is Kind.TEXT:
-        known = pa.array([item.value for item in items], STRING)
+        known = strings([str(item.value) for item in items])
         true = mask(pc.is_in(side.found.data, value_set=known))
         return Truth(true, side.found.valid & ~true)
     whole = NOT_AT_ALL
@@ -197,11 +187,9 @@ def _in_text(side: Side, options: Side, scope: Scope) -> Truth:
         part = side.found.data[0].as_py()
         return of_flags(pc.match_substring(options.found.data, part))
     parts, wholes = (scope.spread(one.found).data.to_pylist() for one in (side, options))
-    found = [
-        None if part is None or whole is None else part in whole
-        for part, whole in zip(parts, wholes, strict=True)
-    ]
-    return of_flags(pa.array(found, pa.bool_()))
+    pairs = zip(parts, wholes, strict=True)
+    true = np.array([None not in both and both[0] in both[1] for both in pairs], bool)
+    return Truth(true, side.found.valid & options.found.valid & ~true)
 
 
 def _in_lists(side: Side, options: Side, scope: Scope, *, is_json: bool = False) -> Truth:
@@ -228,4 +216,4 @@ def _taken(found: Operand, rows: np.ndarray) -> Operand:
     if isinstance(found.data, Exact):
         units, there = found.data.units[rows], found.data.valid[rows]
         return replace(found, data=Exact(units, found.data.scale, there))
-    return replace(found, data=found.data.take(pa.array(rows)))
+    return replace(found, data=found.data.take(numbers(rows)))

@@ -26,10 +26,11 @@ from backfill.columns import (
     valid,
 )
 from backfill.convert import Times, times
+from backfill.evaluate import label as computed_name
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
-from backfill.mapping.check import NOW
-from backfill.mapping.document import ColumnForm, ConstForm, column_form
-from backfill.transform import column, members, value
+from backfill.mapping.document import ColumnForm, ConstForm, ExprForm, column_form
+from backfill.mapping.reads import NOW
+from backfill.transform import column, members, resolved, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ def _filled_in(made: Draft, message: Any) -> Draft:
         form = getattr(message, member, None)
         if form is None:
             continue
-        made.columns[member] = column_name(form) or member
+        made.columns[member] = column_name(form, frame) or member
         if member in spec.IDS:
             made.members[member] = identifier(form, frame)
         elif member in LABELS:
@@ -131,10 +132,12 @@ def _filled_in(made: Draft, message: Any) -> Draft:
     return made
 
 
-def column_name(form: Any) -> str | None:
-    """Return the column that a form reads, where it reads just one."""
+def column_name(form: Any, frame: Frame) -> str | None:
+    """Return the column that a form reads, where it reads just one; the name of a computed one."""
     if isinstance(form, str):
         return form
+    if isinstance(form, ExprForm):
+        return computed_name(form.expr, frame)
     return form.column if isinstance(form, ColumnForm) else None
 
 
@@ -164,8 +167,7 @@ def label(form: Any, frame: Frame) -> Value:
     """Evaluate an event's or page's name: text; outer blanks go, as the destination trims them."""
     if isinstance(form, ConstForm):
         return fixed(str(_said(form.const)).strip())
-    found = _texts(column_form(form) if isinstance(form, str) else form, frame)
-    return text(_trimmed(found))
+    return text(_trimmed(_texts(*resolved(form, frame))))
 
 
 def _trimmed(texts: pa.StringArray) -> pa.StringArray:
@@ -209,7 +211,7 @@ def identifier(form: Any, frame: Frame) -> Value:
     """Evaluate an id. Text for ever: digits stay as they are, floats fail, blank is null."""
     if isinstance(form, ConstForm):
         return fixed(_said(form.const))
-    how = column_form(form) if isinstance(form, str) else form
+    how, frame = resolved(form, frame)
     if how.type is not None or how.map is not None:  # what a person asked for by name is the id
         return _no_empty(_texts(how, frame))
     cells = frame.cells(how.column)
@@ -272,8 +274,7 @@ def _put_timestamp(made: Draft, form: Any, frame: Frame) -> None:
         constant = Cells(pa.repeat(pa.scalar(str(form.const), pa.string()), frame.count))
         found = times(column_form("timestamp"), constant, frame)
     else:
-        how = column_form(form) if isinstance(form, str) else form
-        found = _filled(how, frame)
+        found = _filled(*resolved(form, frame))
     made.members["timestamp"] = found.typed
     made.instants = found.instants
     made.time_texts = found.texts

@@ -38,6 +38,8 @@ class Read:
     source: SourceFile
     label: str = ""
     """The file as dead letters name it."""
+    is_first: bool = True
+    """Whether the stream begins with it."""
 
     @property
     def file(self) -> str:
@@ -71,6 +73,8 @@ def spans(read: Read, start: int, stop: int | None, grouping: Grouping | None) -
 
 def _grouped(read: Read, start: int, grouping: Grouping) -> Iterator[Span]:
     """Read from the begin, so that every group that came before is known, and leave them out."""
+    if read.is_first:
+        grouping.seen.forget()
     for span in grouping.whole(_unmixed(read, 0)):
         if span.stop > start:
             yield span.tail(max(start - span.start, 0))
@@ -87,7 +91,7 @@ def _end(span: Span, count: int) -> int:
 def remember(job: Job, shard: Shard) -> None:
     """Note the groups of a file that was delivered by an earlier run."""
     if job.grouping is not None:
-        for _ in job.grouping.whole(_unmixed(open_shard(job, shard), 0)):
+        for _ in spans(open_shard(job, shard), 0, None, job.grouping):
             pass
 
 
@@ -104,7 +108,7 @@ def _unmixed(read: Read, start: int) -> Iterator[Span]:
 
 def open_shard(job: Job, shard: Shard) -> Read:
     """Open the file of a shard."""
-    return Read(job.open(shard.file), shard.file, shard.label)
+    return Read(job.open(shard.file), shard.file, shard.label, shard.index == 0)
 
 
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:

@@ -15,10 +15,12 @@ from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.grouping import Grouping, Seen
-from backfill.mapping.check import forms_of
 from backfill.mapping.document import EachForm
+from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft
+from backfill.natural import parents_of
+from backfill.operand import kind_of
 from backfill.source import Groups, Span, find_files, hashed, open_file
 from backfill.units import grouped
 from backfill.validate import Rules
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backfill.batch import Limits
+    from backfill.cells import Frame
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
     from backfill.source import Reader, SourceFile
@@ -196,6 +199,7 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     try:
         names = mapping.names_in(reader.schema.names)
         frame = frame_of(empty, names, mapping.document.source.blank)
+        lints += _formula_lints(mapping, frame)
         if mapping.document.rows is not None:
             frame = grouped(empty, frame, np.ones(0, bool), None).frame
         messages, _ = mapping.messages(tuple(reader.schema.names))
@@ -210,6 +214,29 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
         lints.append(Lint(place, "column-type", what, "cast it where it comes from"))
     if lints:
         raise MappingError(lints)
+
+
+def _formula_lints(mapping: Mapping, frame: Frame) -> list[Lint]:
+    """What does not fit in the expressions, now that the kinds of the columns are known."""
+    frames: dict[tuple[str, ...], Frame] = {(): frame}
+    lints: list[Lint] = []
+    for formula in mapping.formulas:
+        around = formula.expression.around
+        if around not in frames and len(around) == 1:
+            lists = frame.cells(around[0]).data
+            if pa.types.is_list(lists.type) and pa.types.is_struct(lists.type.value_type):
+                frames[around] = frame.inner(around[0], lists.flatten(), parents_of(lists))
+        found = frames.get(around)
+        if found is None:  # its list is none, or inside another: what is wrong there is told
+            continue
+        kinds = {name: kind_of(one.data.type) for name, one in found.columns.items()}
+        lints += formula.lints(kinds)
+        for name, at in formula.expression.columns() if around else ():
+            if name not in kinds:
+                what = f"the items of '{around[0]}' have no field '{name}'"
+                place = formula.places[at]
+                lints.append(Lint(place, "unknown-column", what, nearest(name, kinds)))
+    return lints
 
 
 def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from backfill.defuse import defused
 from backfill.durable import sync_folder, write_whole
 from backfill.errors import MismatchError
-from backfill.source import LINE, WHICH, WHY
+from backfill.source import LINE, WHICH, WHY, lettered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ class RejectsFile:
 def form_of(file_format: str, read: Read, *, many: bool) -> _Form:
     """Return how the dead letters of a source are written. many: the source has several files."""
     if file_format == "csv":
-        return CsvForm(read.reader.columns, many=many)
+        return CsvForm(read.reader.columns, many=many, has_nulls=read.reader.has_nulls)
     if file_format == "jsonl":
         return JsonlForm(many=many)
     return ArrowForm(read.reader.schema, many=many)
@@ -144,9 +144,10 @@ class CsvForm:
 
     suffix = "csv"
 
-    def __init__(self, columns: list[str], *, many: bool) -> None:
+    def __init__(self, columns: list[str], *, many: bool, has_nulls: bool) -> None:
         self._columns = columns
         self._many = many
+        self._cell = lettered if has_nulls else _cell
 
     def opening(self) -> bytes:
         """Return the header."""
@@ -162,10 +163,16 @@ class CsvForm:
             cells = span.batch.take(pa.array(offsets, pa.int32())).columns
             for at, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
                 broken = span.broken.get(offset)
-                raw = broken.cells if broken else [column[at].as_py() or b"" for column in cells]
+                raw = (
+                    broken.cells if broken else [self._cell(column[at].as_py()) for column in cells]
+                )
                 texts = [cell.decode(errors="surrogateescape") for cell in raw]
                 made.append([*texts, *_why(row, read.called(span, offset), many=self._many)])
         return _csv(made)
+
+
+def _cell(cell: bytes | None) -> bytes:
+    return cell or b""
 
 
 def _csv(rows: list[list[Any]]) -> bytes:

@@ -19,7 +19,7 @@ from backfill.defuse import restored
 from backfill.durable import make_folder, sync_folder, write_part
 from backfill.errors import MismatchError, UsageError
 from backfill.plan import Input, labels_of
-from backfill.source import first_row_of
+from backfill.source import Dialect, first_row_of
 from backfill.source.files import SourceFile
 from backfill.source.letters import Files, open_letters
 
@@ -116,7 +116,13 @@ def input_of_letters(letters: Letters, state: State, mapping: Mapping) -> Input:
     files = Files(hashes, first_row_of(suffix, how))
     stat = letters.copy.stat()
     file = SourceFile(str(letters.copy), suffix, stat.st_size, stat.st_mtime_ns)
-    opened = partial(open_letters, files=files, where=str(letters.path), restored=restored)
+    opened = partial(
+        open_letters,
+        files=files,
+        where=str(letters.path),
+        restored=restored,
+        has_nulls=suffix == "csv" and Dialect.of(how.csv).is_copy,
+    )
     opened(file).check()
     return Input([file], opened, files.is_many)
 

@@ -60,10 +60,10 @@ def read(
     """
     place = partial(localized, timezone=timezone, ambiguous=ambiguous)
     if pa.types.is_timestamp(data.type):
-        found = Instants(_floored(data))
-        return found if data.type.tz else place(found.data)
+        near = _in_range(Instants(_floored(data)))
+        return near if data.type.tz else _placed(near, place)
     if pa.types.is_date(data.type):
-        return place(data.cast(pa.timestamp("s")).cast(MS))
+        return _placed(_in_range(Instants(data.cast(pa.timestamp("s")).cast(MS))), place)
     if not pa.types.is_string(data.type):
         if not any(is_kind(data.type) for is_kind in NUMBERS):
             return _none(data)
@@ -77,6 +77,11 @@ def read(
 
 
 NUMBERS: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
+
+def _placed(near: Instants, place: Callable[[pa.Array], Instants]) -> Instants:
+    found = place(near.data)
+    return _in_range(Instants(found.data, [*near.failed, *found.failed]))
 
 
 def _digits(data: pa.Array) -> pa.StringArray:

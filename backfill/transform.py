@@ -18,6 +18,7 @@ from backfill.cells import Cells, Frame, texts_of
 from backfill.codes import Code
 from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
+from backfill.evaluate import evaluate, label
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
 from backfill.mapping.document import (
     AggForm,
@@ -26,6 +27,7 @@ from backfill.mapping.document import (
     ConstForm,
     EachForm,
     EachRowForm,
+    ExprForm,
     JsonForm,
     ObjectForm,
     column_form,
@@ -46,6 +48,21 @@ def value(form: Any, frame: Frame) -> Value | None:
     if isinstance(form, ConstForm):
         return fixed(form.const)
     return FORMS[type(form)](form, frame)
+
+
+def resolved(form: str | ColumnForm | ExprForm, frame: Frame) -> tuple[ColumnForm, Frame]:
+    """Return a form as that of a column, and the frame that has this column.
+
+    A computed column is named after those it is computed from; its options apply to it as to any.
+    """
+    if isinstance(form, str):
+        return column_form(form), frame
+    if isinstance(form, ColumnForm):
+        return form, frame
+    name, made = label(form.expr, frame), evaluate(form.expr, frame)
+    said = {key: getattr(form, key) for key in form.model_fields_set - {"expr"}}
+    how = column_form(name).model_copy(update=said)
+    return how, replace(frame, columns={name: made})
 
 
 def members(forms: dict[str, Any], frame: Frame, *, empty: str = "omit") -> Value | None:
@@ -211,10 +228,10 @@ def _agg(form: AggForm, frame: Frame) -> Value:
     """One value of the rows of each group; a blank is judged once it is made."""
     assert frame.inside is not None
     rows, parents = frame.inside.frame, frame.inside.parents
-    if form.column is None:  # it counts the rows themselves
+    if form.column is None and form.expr is None:  # it counts the rows themselves
         made: Value = raw(pa.repeat(pa.scalar("1", STRING), rows.count))
     else:
-        made = column(form.value(), rows)
+        made = column(*resolved(form.value(), rows))
     values = made if isinstance(made, Typed) else raw(texts_json(made, rows.count))
     found = aggregate(form.agg, values, parents, frame.count)
     return _blank(form.whole(), found, frame)
@@ -237,8 +254,13 @@ def _json(form: JsonForm, frame: Frame) -> Typed:
     return as_json(column_form(form.json_), frame.cells(form.json_), frame)
 
 
+def _computed(form: ExprForm, frame: Frame) -> Value:
+    return column(*resolved(form, frame))
+
+
 FORMS: Final[dict[type, Callable[[Any, Frame], Value | None]]] = {
     ColumnForm: column,
+    ExprForm: _computed,
     ObjectForm: _object,
     ArrayForm: _array,
     EachForm: _each,

@@ -72,12 +72,16 @@ def _far_localized(
     """Localize one by one with zoneinfo: Arrow knows no clock change after 2037."""
     zone = ZoneInfo(timezone)
     made: list[int | None] = [None] * len(walls)
-    failed = {code: np.zeros(len(walls), bool) for code in (Code.TIME_SKIPPED, Code.TIME_AMBIGUOUS)}
+    codes = (Code.TIME_SKIPPED, Code.TIME_AMBIGUOUS, Code.TIME_UNREADABLE)
+    failed = {code: np.zeros(len(walls), bool) for code in codes}
     stamps = walls.cast(pa.int64())
     for at in np.flatnonzero(far).tolist():
         wall = EPOCH_DAY + timedelta(milliseconds=stamps[at].as_py())
         first, last = (wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-        back = first.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+        back = _there_and_back(first)
+        if back is None:
+            failed[Code.TIME_UNREADABLE][at] = True
+            continue
         if back != wall:
             failed[Code.TIME_SKIPPED][at] = True
             continue
@@ -91,3 +95,11 @@ def _far_localized(
     for code, at_rows in failed.items():
         both.fail(code, at_rows)
     return both
+
+
+def _there_and_back(time: datetime) -> datetime | None:
+    """Return the wall time of an instant; None where UTC is in the year 10000 by then."""
+    try:
+        return time.astimezone(UTC).astimezone(time.tzinfo).replace(tzinfo=None)
+    except OverflowError:
+        return None

@@ -838,6 +838,7 @@ class Source:
 
     columns: list[str]
     has_all_columns = True
+    has_nulls = False
     schema: Any = None
     first_row = 0
 

@@ -161,7 +161,8 @@ def test_a_column_that_comes_twice(refused: Callable[..., Done], orders: Orders)
     assert done.code == 2
     assert done.err == (
         "orders.csv: two columns are named 'note'\n"
-        "  fix: rename one of them in the file, or give header: a list of names\n"
+        "  fix: rename one of them in the file, or name all columns in the mapping:"
+        " source: {csv: {skip_lines: 1, header: [note, note_2, …]}}\n"
     )
 
 

@@ -283,6 +283,72 @@ def test_a_crash_at_any_moment_loses_no_row_and_repeats_only_batches_in_flight(
     assert sum(n > 0 for n in resent) >= kills // 3, f"seed {seed}: {resent}"
 
 
+GROUPED = """\
+version: 1
+name: events
+source: {path: events.csv}
+where: note != "TEST"
+rows: {group_by: order, order_within: id}
+messages:
+  - type: track
+    when: total is not None
+    userId: person
+    event: {const: Bought}
+    timestamp: at
+    properties:
+      total: {agg: sum, column: price}
+      lines: {each_row: {id: {column: id, type: integer}, price: {column: price, type: number}}}
+      note: {agg: last, column: note}
+  - type: identify
+    userId: person
+    traits: {n: {agg: max, column: id, type: integer}, note: {agg: first, column: note}}
+"""
+
+
+def write_groups(folder: Path, rows: int, draw: random.Random) -> set[int]:
+    """Write groups of one to five lines, and return the rows of those that cannot be built."""
+    lines: list[list[Any]] = []
+    bad: set[int] = set()
+    while len(lines) < rows:
+        order, person = len(lines), f"p{draw.randrange(300)}"
+        first, is_bad = len(lines), draw.random() < 0.02
+        total = draw.choice(["1", "1", "1", ""])
+        for at in range(draw.randint(1, 5)):
+            price = "none" if is_bad and not at else f"{draw.randrange(900)}.50"
+            note = "TEST" if at and draw.random() < 0.1 else f"{draw.getrandbits(1200):0300x}"
+            at_s = "2020-01-02T03:04:05Z"
+            lines.append([len(lines), order, person, at_s, total, price, note])
+        if is_bad and total:
+            bad |= {at for at in range(first, len(lines)) if lines[at][6] != "TEST"}
+    with (folder / "events.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "order", "person", "at", "total", "price", "note"])
+        writer.writerows(lines)
+    (folder / "events.yaml").write_text(GROUPED)
+    return bad
+
+
+def test_a_crash_amid_groups_of_rows_loses_none_and_cuts_none(
+    cli: Cli, tmp_path: Path, ledger: LedgerProcess, request: pytest.FixtureRequest
+) -> None:
+    seed = seed_of(request)
+    bad = write_groups(tmp_path, 14_000, random.Random(seed))
+    run = Kills(cli, ledger, seed)
+    for _ in range(4):
+        run.kill()
+        run.check_status()
+    report = run.finish()
+    got = [sent for arrivals in run.arrivals for sent in delivered(arrivals)]
+    wanted = uninterrupted(cli, tmp_path)
+    assert {sent.message_id: sent.text for sent in got} == wanted, seed
+    assert max(run.resent()) <= WINDOW, f"seed {seed}: {run.resent()}"
+    assert sum(run.resent()) > 0, seed
+    assert {row for row, _ in rejected(tmp_path / report["rejects"])} == bad, seed
+    assert report["rows"]["rejected"] == len(bad), seed
+    assert report["rows"]["filtered"] > 0
+    check_order(got, tmp_path, seed)
+
+
 def check_books(books: Books, report: dict[str, Any], folder: Path, seed: int) -> None:
     """Check that the report, the rejects file and what was written say the same."""
     told = report["rows"]
@@ -303,7 +369,8 @@ def check_order(got: list[Sent], folder: Path, seed: int) -> None:
     order: dict[str, list[int]] = defaultdict(list)
     for text in dict.fromkeys(sent.text for sent in got):  # in the order of their first arrival
         message = json.loads(text)
-        order[message["userId"]].append(message["traits"]["n"])
+        if message["type"] == "identify":
+            order[message["userId"]].append(message["traits"]["n"])
     assert all(numbers == sorted(numbers) for numbers in order.values()), seed
 
 

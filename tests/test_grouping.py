@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger import Reply
-from reference import build
+from reference import build, plan_for
 
 from backfill.errors import MappingError
 from backfill.grouping import Seen
 from backfill.mapping import load_mapping
 from backfill.source import csv as source_csv
+from backfill.survey import survey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,6 +241,14 @@ def test_a_key_of_an_earlier_file_is_known(tmp_path: Path, cli: Cli) -> None:
     assert done.code == 3
     assert done.report["rejects_by_code"] == {"group-again": 1}
     assert done.report["rows"]["delivered"] == 2
+
+
+def test_a_stream_that_is_read_twice_is_the_same_twice(tmp_path: Path) -> None:
+    orders(tmp_path, f"1,p,1,a,1,1,{AT}", f"2,p,1,a,1,1,{AT}")
+    plan = plan_for(document(), tmp_path)
+    for _ in range(2):
+        found = survey(plan, limit=None)
+        assert (found.counts.built, found.counts.rejected) == (2, 0)
 
 
 def test_a_limit_never_cuts_a_group(tmp_path: Path, cli: Cli) -> None:

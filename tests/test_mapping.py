@@ -85,27 +85,11 @@ def test_a_missing_member_is_told_beside_a_fault_that_is_elsewhere(tmp_path: Pat
     assert sorted(found) == ["missing-member", "wrong-value"]
 
 
-@pytest.mark.parametrize("word", ["where", "mode", "watermark"])
+@pytest.mark.parametrize("word", ["mode", "watermark"])
 def test_a_word_of_the_whole_mapping_that_is_not_in_this_version_is_said_so(
     word: str, tmp_path: Path
 ) -> None:
     assert codes(tmp_path, **{word: "x"}) == ["not-yet"]
-
-
-@pytest.mark.parametrize("word", ["expr", "*"])
-@pytest.mark.parametrize("around", ["traits", "context", "object", "array", "each"])
-def test_a_value_form_that_is_not_in_this_version_is_said_so_wherever_it_stands(
-    word: str, around: str, tmp_path: Path
-) -> None:
-    form: dict[str, Any] = {"t": {"expr": "a"}} if word == "expr" else {"*": {"columns": "a*"}}
-    message: dict[str, Any] = {
-        "traits": {"traits": form},
-        "context": {"context": form},
-        "object": {"traits": {"o": {"object": form}}},
-        "array": {"traits": {"o": {"array": [form.get("t", {"object": form})]}}},
-        "each": {"traits": {"o": {"each": "l", "as": form}}},
-    }[around]
-    assert codes(tmp_path, {**IDENTIFY, **message}) == ["not-yet"]
 
 
 @pytest.mark.parametrize(

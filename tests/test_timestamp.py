@@ -257,6 +257,29 @@ def test_a_parquet_time_with_a_zone_needs_none(moments: list[datetime]) -> None:
         assert read(data, zone="Asia/Tokyo") == [expect(one) for one in moments]
 
 
+@pytest.mark.parametrize(
+    ("wall", "zone"), [("9999-12-31T23:59:59", "America/New_York"), ("0001-01-01", "Europe/Berlin")]
+)
+@pytest.mark.parametrize("form", ["text", "pattern", "column"])
+def test_a_wall_time_at_the_ends_of_time_is_told_where_utc_is_in_another_year(
+    wall: str, zone: str, form: str
+) -> None:
+    """Exports write 9999-12-31 for never; in UTC it may be the year 10000."""
+    data, pattern = pa.array([wall.replace("-", "/"), None]), "%Y/%m/%dT%H:%M:%S"
+    if form != "pattern":
+        data, pattern = pa.array([wall, None]), "iso8601"
+    elif "T" not in wall:
+        pattern = "%Y/%m/%d"
+    if form == "column":
+        data = pa.array([datetime.fromisoformat(wall), None], pa.timestamp("us"))
+    found = timestamp.read(data, [pattern], timezone=zone, ambiguous="reject")
+    assert [(code, at.tolist()) for code, at in found.failed] == [
+        ("time-unreadable", [True, False])
+    ]
+    fine = timestamp.read(data, [pattern], timezone="UTC", ambiguous="reject")
+    assert not fine.failed
+
+
 def test_a_date_column_is_midnight_in_its_zone() -> None:
     days = [date(2020, 7, 1), date(1900, 1, 1), None]
     assert read(days, zone=BERLIN)[:2] == ["2020-06-30T22:00:00.000Z", "1899-12-31T23:00:00.000Z"]

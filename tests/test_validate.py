@@ -191,6 +191,24 @@ WORDS: Final[list[tuple[Code, str | bytes, dict[str, Any], str]]] = [
         "a [value-unmapped] a: 'x' is not in the map; add it to map:, or set else:",
     ),
     (
+        Code.DIVISION_BY_ZERO,
+        "id,a\n1,0.0\n",
+        {**IDENTIFY, "traits": {"t": {"expr": "1 / number(a)"}}},
+        (
+            "a [division-by-zero] a: the expression divides by '0.0'; correct the cell, or write:"
+            " … if x != 0 else None"
+        ),
+    ),
+    (
+        Code.NUMBER_TOO_LONG,
+        "id,a\n1,1e-401\n",
+        {**IDENTIFY, "traits": {"t": {"expr": "number(a) * 1"}}},
+        (
+            "a [number-too-long] a: the number '1e-401' has too many digits to be computed with"
+            " exactly; correct the cell, or round it in the expression"
+        ),
+    ),
+    (
         Code.CHECK_FAILED,
         "id,a\n1,x\n",
         {**IDENTIFY, "traits": {"a": {"column": "a", "check": "email"}}},
@@ -253,7 +271,13 @@ ELSEWHERE: Final = {
     Code.ID_FLOAT: "test_transform",
     Code.KEY_BLANK: "test_a_row_with_a_blank_in_its_key_is_rejected",
     Code.RECENT_EVENT: "test_recent_events_are_held_unless_the_mapping_decides",
+    Code.VALUE_TYPE: "test_evaluate",
     Code.REFUSED: "the destination's own word",
+    Code.MEMBER_REFUSED: "test_where",
+    Code.GROUP_DIFFERS: "test_grouping",
+    Code.GROUP_AGAIN: "test_grouping",
+    Code.GROUP_TOO_LONG: "test_grouping",
+    Code.GROUP_BROKEN: "test_grouping",
 }
 
 
@@ -275,7 +299,9 @@ def test_every_code_has_words_and_a_test() -> None:
         told = words(code, "V")
         assert "{" not in told.replace("{encoding", "").replace("{allow", "").replace(
             "{column", ""
-        ).replace("{future", "").replace("{not_before", "").replace("{recent_events", ""), told
+        ).replace("{agg", "").replace("{max_rows", "").replace("{future", "").replace(
+            "{not_before", ""
+        ).replace("{recent_events", ""), told
         what, _, fix = told.partition("; ")
         assert what
         assert fix

@@ -15,6 +15,7 @@ from backfill.cli.outcome import guarded, leave
 
 VERBS: Final = {
     "check": "Every fault of a mapping, then every row: what would be sent, what rejected.",
+    "init": "Look at data and propose a commented mapping, with the evidence.",
     "ping": "Is the key good, and is this its region?",
     "preview": "The exact messages of some rows, beside the row.",
     "retry": "Send the rejects (or held rows) after they were corrected.",

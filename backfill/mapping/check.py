@@ -5,41 +5,24 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backfill import spec
-from backfill.mapping.document import (
-    AggForm,
-    ArrayForm,
-    ColumnForm,
-    ConstForm,
-    Document,
-    EachForm,
-    EachRowForm,
-    JsonForm,
-    ObjectForm,
-    Options,
-    StarForm,
-)
+from backfill.mapping.dialect import dialect_faults
+from backfill.mapping.document import ConstForm, Document, Options
 from backfill.mapping.groups import group_faults
+from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
+from backfill.mapping.reads import forms_of
 from backfill.mapping.star import star_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from backfill.mapping.strict_yaml import Path
 
 Fault = tuple["Path", str, str, str]
 """Path, code, what, fix."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-NOW: Final = "now"
-"""`timestamp: now`: let the destination stamp the message when it arrives."""
-
 TIMES: Final = {"timestamp", "date"}
-EPOCHS: Final = {"unix_s", "unix_ms", "unix_us"}
 NOT_OF_TIMES: Final = {"as", "check", "map", "else", "split", "true", "false", "blank"}
-DIRECTIVES: Final = re.compile("%[aAbBcdfGHIjmMpSuUVwWxXyYzZ%]")
 NEEDS: Final = {  # option → the types it says something about
     "format": TIMES,
     "timezone": TIMES,
@@ -84,12 +67,7 @@ def _source(document: Document) -> list[Fault]:
         )
     if not document.source.path:
         found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
-    try:
-        "".encode(document.source.csv.encoding)
-    except LookupError:
-        what = f"unknown encoding '{document.source.csv.encoding}'"
-        found.append((("source", "csv", "encoding"), "wrong-value", what, "for example utf-8"))
-    return found
+    return [*found, *dialect_faults(document.source.csv)]
 
 
 def _guards(document: Document) -> list[Fault]:
@@ -122,11 +100,11 @@ def _members(message: Any, at: Path) -> list[Fault]:
 
 
 def _plain(message: Any, at: Path) -> list[Fault]:
-    """Ids, names and times are one value: a column or a constant."""
+    """Ids, names and times are one value: of a column, computed, or a constant."""
     found: list[Fault] = []
     for member in (*spec.IDS, "event", "name", "category", "timestamp"):
         form = getattr(message, member, None)
-        if form is None or isinstance(form, str | ColumnForm):
+        if form is None or isinstance(form, str | Options):
             continue
         if not isinstance(form, ConstForm):
             what = f"{member} must be a column or a constant"
@@ -210,7 +188,7 @@ def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
 
 
 def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
-    if not isinstance(form, ColumnForm | AggForm):
+    if not isinstance(form, Options):
         return []
     kind = "timestamp" if is_time else form.type
     found = []
@@ -235,44 +213,21 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
 
 
 def _timezone(form: Options, path: Path) -> list[Fault]:
-    if form.timezone is None:
+    if form.timezone is None or is_zone(form.timezone):
         return []
-    try:
-        ZoneInfo(form.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        what = f"unknown time zone '{form.timezone}'"
-        fix = "write a name of the IANA list, such as Europe/Berlin or UTC"
-        return [((*path, "timezone"), "wrong-value", what, fix)]
-    return []
+    return [((*path, "timezone"), "wrong-value", *no_zone(form.timezone))]
 
 
 def _pattern(form: Options, path: Path) -> list[Fault]:
-    found: list[Fault] = []
-    for text in form.format:
-        is_pattern = "%" in text and not re.sub(DIRECTIVES, "", text).count("%")
-        if not is_pattern and text not in {"iso8601", *EPOCHS}:
-            fix = "use iso8601, unix_s, unix_ms, unix_us or a pattern such as %d.%m.%Y"
-            found.append(((*path, "format"), "wrong-value", f"'{text}' is no time format", fix))
-    if form.check is not None and form.check != "email" and (fault := _regex(form.check)):
+    found: list[Fault] = [
+        ((*path, "format"), "wrong-value", *no_format(text))
+        for text in form.format
+        if not is_format(text)
+    ]
+    if form.check is not None and form.check != "email" and (fault := regex_fault(form.check)):
         what = f"check: not a regular expression: {fault}"
         found.append(((*path, "check"), "wrong-value", what, "correct the pattern"))
     return found
-
-
-def _regex(pattern: str) -> str:
-    """Return what is wrong with a pattern: by Python, whose words are better, then the engine."""
-    try:
-        re.compile(pattern)
-    except re.error as fault:
-        return str(fault)
-    import pyarrow as pa  # noqa: PLC0415  only where there is a pattern
-    import pyarrow.compute as pc  # noqa: PLC0415
-
-    try:
-        pc.match_substring_regex(pa.array(["a"], pa.string()), pattern)
-    except pa.ArrowInvalid:
-        return "look-around and back references are not known here (RE2)"
-    return ""
 
 
 def _else(form: Options, path: Path) -> list[Fault]:
@@ -281,84 +236,3 @@ def _else(form: Options, path: Path) -> list[Fault]:
         return []
     fix = "write reject, keep, omit or {const: …}"
     return [((*path, "else"), "wrong-value", f"else: {other!r} is not known", fix)]
-
-
-def columns_of(document: Document) -> list[tuple[str, Path]]:
-    """Every column of the source that is named, with the path of where it is named."""
-    found: list[tuple[str, Path]] = [(name, ("key",)) for name in document.key]
-    if document.rows is not None:
-        found += [(name, ("rows", "group_by")) for name in document.rows.group_by]
-        if document.rows.order_within is not None:
-            found.append((document.rows.order_within, ("rows", "order_within")))
-    for index, message in enumerate(document.messages):
-        for path, form, is_field in forms_of(message, ("messages", index)):
-            if is_field or (path[2:] == ("timestamp",) and form == NOW):
-                continue
-            if isinstance(form, str):
-                found.append((form, path))
-            elif (key := READS.get(type(form))) is not None and getattr(form, key) is not None:
-                found.append((getattr(form, key), (*path, key.rstrip("_"))))
-    return found
-
-
-def named_in(document: Document, index: int) -> set[str]:
-    """Return the columns that the value forms of a message name."""
-    return {
-        name
-        for name, path in columns_of(document)
-        if path[:2] == ("messages", index) and path[2:] != ("when",)
-    }
-
-
-def star_paths(document: Document) -> list[Path]:
-    """Return where each `"*"` stands."""
-    return [
-        path
-        for index, message in enumerate(document.messages)
-        for path, form, _ in forms_of(message, ("messages", index))
-        if isinstance(form, StarForm)
-    ]
-
-
-READS: Final[dict[type, str]] = {
-    ColumnForm: "column",
-    AggForm: "column",
-    JsonForm: "json_",
-    EachForm: "each",
-}
-"""The forms that read a column, and where they name it."""
-
-
-def forms_of(message: Any, at: Path) -> Iterator[tuple[Path, Any, bool]]:
-    """Every value form of a message: path, form, and whether it names fields inside `each … as`."""
-    for member in type(message).model_fields:
-        value = getattr(message, member)
-        if member == "type" or value is None:
-            continue
-        if isinstance(value, dict):
-            for key, form in value.items():
-                yield from _walk(form, (*at, member, key), is_field=False)
-        else:
-            yield from _walk(value, (*at, member), is_field=False)
-
-
-def _walk(form: Any, path: Path, *, is_field: bool) -> Iterator[tuple[Path, Any, bool]]:
-    yield path, form, is_field
-    if isinstance(form, ObjectForm):
-        for key, inner in form.object.items():
-            yield from _walk(inner, (*path, "object", key), is_field=is_field)
-    elif isinstance(form, ArrayForm):
-        for index, inner in enumerate(form.array):
-            yield from _walk(inner, (*path, "array", index), is_field=is_field)
-    elif isinstance(form, EachRowForm):
-        yield from _walk_items(form.each_row, (*path, "each_row"), is_field=is_field)
-    elif isinstance(form, EachForm):
-        yield from _walk_items(form.as_, (*path, "as"), is_field=True)
-
-
-def _walk_items(forms: Any, at: Path, *, is_field: bool) -> Iterator[tuple[Path, Any, bool]]:
-    if isinstance(forms, str):
-        yield from _walk(forms, at, is_field=is_field)
-        return
-    for key, inner in forms.items():
-        yield from _walk(inner, (*at, key), is_field=is_field)

@@ -76,6 +76,12 @@ def column_form(name: str) -> ColumnForm:
     return ColumnForm(column=name)
 
 
+class ExprForm(Options):
+    """A computed value; what an expression may say is in `mapping.expression`."""
+
+    expr: str
+
+
 class ConstForm(Part):
     """The same value in every row."""
 
@@ -117,25 +123,33 @@ class EachRowForm(Part):
     empty: Literal["omit", "keep"] = "omit"
 
 
+WHOLE: Final = {"blank", "default", "required"}
+"""The options that say what a blank means: of an aggregate, that of the whole group."""
+
+
 class AggForm(Options):
     """One value for the rows of a group."""
 
     agg: Literal["sum", "count", "min", "max", "first", "last", "distinct"]
     column: str | None = None
+    expr: str | None = None
 
-    def value(self) -> ColumnForm:
+    def value(self) -> ColumnForm | ExprForm:
         """Return what is taken of each row: all but what a blank of the group means."""
-        return self._column(self.model_fields_set - {"agg", "blank", "default", "required"})
+        said = self._said(self.model_fields_set - {"agg", "column", "expr"} - WHOLE)
+        if self.agg == "sum":
+            said.setdefault("type", "number")
+        if self.expr is not None:
+            return ExprForm(expr=self.expr).model_copy(update=said)
+        return ColumnForm(column=self.column or "").model_copy(update=said)
 
     def whole(self) -> ColumnForm:
         """Return what a blank of the group means."""
-        return self._column(self.model_fields_set & {"blank", "default", "required"})
+        name = self.column or self.expr or ""
+        return ColumnForm(column=name).model_copy(update=self._said(self.model_fields_set & WHOLE))
 
-    def _column(self, names: set[str]) -> ColumnForm:
-        said = {name: getattr(self, name) for name in names}
-        if self.agg == "sum":
-            said.setdefault("type", "number")
-        return ColumnForm.model_construct(names, **{**said, "column": self.column or ""})
+    def _said(self, names: set[str]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
 
 class StarForm(Part):
@@ -156,6 +170,7 @@ FORMS: Final[dict[str, type[BaseModel]]] = {
     "agg": AggForm,
     "each_row": EachRowForm,
     "column": ColumnForm,
+    "expr": ExprForm,
     "const": ConstForm,
     "object": ObjectForm,
     "array": ArrayForm,
@@ -178,6 +193,7 @@ def _form(value: object) -> str | None:
 Value = Annotated[
     Annotated[str, Tag(f"{TAG}name")]
     | Annotated[ColumnForm, Tag(f"{TAG}column")]
+    | Annotated[ExprForm, Tag(f"{TAG}expr")]
     | Annotated[ConstForm, Tag(f"{TAG}const")]
     | Annotated[ObjectForm, Tag(f"{TAG}object")]
     | Annotated[ArrayForm, Tag(f"{TAG}array")]
@@ -192,7 +208,7 @@ Members = dict[str, Value]
 
 
 class MessageBase(Part):
-    """What every message may have."""
+    """What every message may have. when: an expression; only rows for which it is true."""
 
     when: str | None = None
     messageId: Value | None = None  # noqa: N815  the API's own names
@@ -291,8 +307,10 @@ def _header(value: object) -> str:
 class CsvDialect(Part):
     """How a CSV file is written."""
 
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    quote: str = Field(default='"', min_length=1, max_length=1)
+    delimiter: str = Field(default=",", min_length=1)
+    quote: str = Field(default='"', min_length=1)
+    escape: str | None = Field(default=None, min_length=1, max_length=1)
+    comment: str | None = Field(default=None, min_length=1)
     encoding: str = "utf-8"
     header: Annotated[
         Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],

@@ -22,11 +22,13 @@ NEEDS: Final = {
 """The types that can be added or compared; a sum is of numbers unless it says integer."""
 
 
-def group_faults(document: Document, forms: Iterable[tuple[Path, Any, bool]]) -> list[Fault]:
+def group_faults(
+    document: Document, forms: Iterable[tuple[Path, Any, tuple[str, ...]]]
+) -> list[Fault]:
     """Return what is wrong with the forms of one message that need a group of rows."""
     found: list[Fault] = []
     inside: list[Path] = []
-    for path, form, is_field in forms:
+    for path, form, around in forms:
         if not isinstance(form, AggForm | EachRowForm):
             continue
         word = "agg" if isinstance(form, AggForm) else "each_row"
@@ -34,7 +36,7 @@ def group_faults(document: Document, forms: Iterable[tuple[Path, Any, bool]]) ->
         if document.rows is None:
             fix = "add rows: {group_by: [the column that tells which rows go together]}"
             found.append((at, "wrong-form", f"'{word}' needs groups of rows", fix))
-        elif is_field or any(path[: len(outer)] == outer for outer in inside):
+        elif around or any(path[: len(outer)] == outer for outer in inside):
             what = f"'{word}' cannot stand inside each or each_row"
             found.append((at, "wrong-form", what, "move it out"))
         if isinstance(form, AggForm):
@@ -45,7 +47,7 @@ def group_faults(document: Document, forms: Iterable[tuple[Path, Any, bool]]) ->
 
 
 def _aggregate(form: AggForm, path: Path) -> list[Fault]:
-    if form.column is None and form.agg != "count":
+    if form.column is None and form.expr is None and form.agg != "count":
         fix = "add column: with the column that it is taken of"
         return [((*path, "agg"), "missing-key", f"'{form.agg}' needs a column", fix)]
     allowed = NEEDS.get(form.agg)

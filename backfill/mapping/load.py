@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from backfill.errors import Lint, MappingError, Place, UsageError
-from backfill.mapping.check import columns_of, faults_of, named_in, star_paths
+from backfill.mapping.check import faults_of
+from backfill.mapping.dialect import delimiter_meant
 from backfill.mapping.document import Document
+from backfill.mapping.expression import parse as parse_expression
+from backfill.mapping.kinds import faults_in
+from backfill.mapping.reads import Expression, columns_of, expressions_of, named_in, star_paths
 from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of, taken
 from backfill.mapping.strict_yaml import parse
+from backfill.mapping.tree import walk
 from backfill.mapping.words import lint_of, nearest, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backfill.mapping.functions import Kind
     from backfill.mapping.strict_yaml import Path, Yaml
 
 
@@ -30,6 +36,23 @@ Messages = tuple[list[Any], list[Refused]]
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Formula:
+    """An expression of a mapping with the places of its parts, for what the source tells later."""
+
+    expression: Expression
+    places: dict[int, Place]
+    """By the character of the expression where a part begins."""
+
+    def lints(self, kinds: dict[str, Kind]) -> list[Lint]:
+        """Return what does not fit the kinds of the columns."""
+        parsed, is_condition = parse_expression(self.expression.text), self.expression.is_condition
+        return [
+            Lint(self.places[fault.at], fault.code, fault.what, fault.fix)
+            for fault in faults_in(parsed, kinds, is_condition=is_condition)
+        ]
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,7 @@ class Mapping:
     fingerprint: str
     """Changes with the meaning of the messages; not with comments, nor with delivery settings."""
     column_places: tuple[tuple[str, Place], ...]
+    formulas: tuple[Formula, ...] = ()
     star_places: dict[Path, Place] = field(default_factory=dict)
     _written_out: dict[tuple[str, ...], Messages] = field(
         default_factory=dict, repr=False, compare=False
@@ -88,7 +112,12 @@ class Mapping:
         """
         free = [name for name in columns if name not in self.columns] if is_open else columns
         lints = [
-            Lint(place, "unknown-column", f"{where} has no column '{name}'", nearest(name, columns))
+            Lint(
+                place,
+                "unknown-column",
+                f"{where} has no column '{name}'",
+                delimiter_meant(name, columns) or nearest(name, columns),
+            )
             for name, place in self.column_places
             if name not in columns and (not is_open or get_close_matches(name, free, 1, 0.75))
         ]
@@ -137,9 +166,22 @@ def load_mapping(path: str | FilePath) -> Mapping:
     if lints or document is None:
         raise MappingError(lints)
     name = document.name or FilePath(path).stem
-    places = tuple((column, yaml.place(at)) for column, at in columns_of(document))
+    places = tuple(
+        (column, yaml.place(at) if offset is None else yaml.inside(at, offset))
+        for column, at, offset in columns_of(document)
+    )
+    formulas = tuple(_formula(one, yaml) for one in expressions_of(document))
     stars = {at: yaml.place(at) for at in star_paths(document)}
-    return Mapping(str(path), name, document, _fingerprint(name, document), places, stars)
+    print_ = _fingerprint(name, document)
+    return Mapping(str(path), name, document, print_, places, formulas, stars)
+
+
+def _formula(expression: Expression, yaml: Yaml) -> Formula:
+    tree = parse_expression(expression.text).tree
+    assert tree is not None, "its faults are told before"
+    places = {part.at: yaml.inside(expression.path, part.at) for part in walk(tree)}
+    places |= {at: yaml.inside(expression.path, at) for _, at in expression.columns()}
+    return Formula(expression, places)
 
 
 def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], list[Path]]:
@@ -176,6 +218,10 @@ def _further(document: Document, name: str, yaml: Yaml, out: list[Path]) -> list
         Lint(yaml.place(path), code, what, fix)
         for path, code, what, fix in faults_of(document, name)
         if code != "missing-member" or not any(cut[: len(path)] == path for cut in out)
+    ] + [
+        Lint(yaml.inside(one.path, fault.at), fault.code, fault.what, fault.fix)
+        for one in expressions_of(document)
+        for fault in one.faults()
     ]
 
 
@@ -204,6 +250,10 @@ def _fingerprint(name: str, document: Document) -> str:
         mode="json", by_alias=True, exclude={"delivery": True, "after": True, "source": {"path"}}
     )
     meaning["name"] = name
+    for part in (meaning, *meaning["messages"]):  # what came later changes no older mapping
+        for key in ("where", "when"):
+            if part.get(key) is None:
+                part.pop(key, None)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 

@@ -158,7 +158,7 @@ def _why_not(
     return None
 
 
-def star_faults(message: Any, forms: Iterable[tuple[Path, Any, bool]]) -> list[Fault]:
+def star_faults(message: Any, forms: Iterable[tuple[Path, Any, tuple[str, ...]]]) -> list[Fault]:
     """Return what is wrong with where `"*"` stands."""
     found: list[Fault] = []
     allowed = [members for _, members in _places(message)]

@@ -50,6 +50,22 @@ class Yaml:
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
     lints: list[Lint] = field(default_factory=list)
+    text: str = ""
+    scalars: dict[Path, ScalarEvent] = field(default_factory=dict)
+
+    def inside(self, path: Path, offset: int) -> Place:
+        """The place of a character of a text; offset counts in the text as it was read."""
+        event = self.scalars.get(path)
+        if event is None:
+            return self.place(path)
+        at = _source_of(self.text, event, offset)
+        before = self.text[event.start_mark.index : at]
+        if "\n" not in before:
+            return Place(
+                self.path, event.start_mark.line + 1, event.start_mark.column + len(before) + 1
+            )
+        line = event.start_mark.line + before.count("\n") + 1
+        return Place(self.path, line, len(before) - before.rindex("\n"))
 
     def place(self, path: Path) -> Place:
         """The place of the key at this path, or of the nearest thing around it."""
@@ -73,7 +89,7 @@ class _GiveUpError(Exception):
 
 def parse(text: str, path: str) -> Yaml:
     """Read one document; where `lints` has faults of the text, `value` is not to be used."""
-    found = Yaml(path)
+    found = Yaml(path, text=text)
     events = YAML(typ="safe", pure=True).parse(text)
     try:
         _read(found, events)
@@ -123,6 +139,7 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
             items.append(_node(found, item, events, (*path, len(items))))
         return items
     assert isinstance(event, ScalarEvent)
+    found.scalars[path] = event
     value = _scalar(event.value) if event.style is None else event.value
     if value == float("inf") or value == float("-inf"):
         found.fault(
@@ -186,3 +203,37 @@ def _scalar(text: str) -> Any:
     if DECIMAL.fullmatch(text):
         return float(text)
     return WORDS.get(text.lower() if len(text) > 1 else text, text)
+
+
+ESCAPES: Final = {"x": 4, "u": 6, "U": 10}
+"""How many characters an escape of a double-quoted text has; the others have two."""
+
+
+def _source_of(text: str, event: ScalarEvent, offset: int) -> int:
+    """Where in the file a character of a scalar stands: both are read side by side.
+
+    Folding changes white space only, quotes are doubled or escaped, and the rest is as it is.
+    """
+    at: int = event.start_mark.index
+    end: int = event.end_mark.index
+    if event.style in {"|", ">"}:
+        at = text.index("\n", at) + 1
+    elif event.style:
+        at += 1
+    for index, char in enumerate(event.value):
+        if not char.isspace():
+            while at < end and (text[at].isspace() or text.startswith("\\\n", at)):
+                at += 1 if text[at].isspace() else 2
+        if index == offset or at >= end:
+            break
+        at += _width(text, at, char, event.style)
+    return min(at, end)
+
+
+def _width(text: str, at: int, char: str, style: str | None) -> int:
+    """How many characters of the file are one of the text."""
+    if style == '"' and text[at] == "\\":
+        return ESCAPES.get(text[at + 1], 2)
+    if style == "'" and char == "'":
+        return 2
+    return 1 if text[at] == char or not char.isspace() else 0

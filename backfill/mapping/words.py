@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final = {"expr", "where", "when", "mode", "watermark", "files"}
+LATER: Final = {"mode", "watermark", "files"}
 """Words of the language that this version does not speak yet."""
 
 TYPES: Final = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backfill.source.dialect import Dialect, lettered
 from backfill.source.files import (
     SourceFile,
     begins_with,
@@ -23,6 +24,7 @@ __all__ = [
     "WHICH",
     "WHY",
     "Broken",
+    "Dialect",
     "Groups",
     "Origin",
     "Reader",
@@ -34,6 +36,7 @@ __all__ = [
     "find_files",
     "first_row_of",
     "hashed",
+    "lettered",
     "open_file",
 ]
 

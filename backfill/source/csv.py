@@ -6,7 +6,6 @@ row shifted, one bad byte failing the file.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import sys
@@ -18,29 +17,35 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from backfill.codes import Code
-from backfill.errors import SourceError
-from backfill.source.files import READ_FAULTS, open_stream
-from backfill.source.recode import Recoded, is_utf8, mark, unmark, unmarked
+from backfill.source.dialect import Dialect
+from backfill.source.files import READ_FAULTS
+from backfill.source.header import header_of, unreadable
+from backfill.source.recode import is_utf8, mark, open_text, unmark, unmarked
 from backfill.source.span import Broken, Span
-from backfill.source.wholerows import ROW_BYTES_MAX, Grammar, LongRow, UnclosedError, whole_rows
+from backfill.source.wholerows import (
+    ROW_BYTES_MAX,
+    LongRow,
+    OpenRow,
+    whole_rows,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from backfill.mapping.document import CsvDialect
+    from backfill.source.dialect import Piece
     from backfill.source.files import SourceFile
 
 BLOCK_BYTES: Final = 1 << 20
 """A row that spans more than two blocks is refused by the parser."""
 
-HEAD_BYTES: Final = 1 << 20
 RAGGED_MAX: Final = 10_000
 """Arrow tells of the ragged rows before a row that is not; so many are kept in memory at most."""
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
 """Python's own limit, 128 KiB, is below ours: a ragged row must not lose its cells by it."""
 
-UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UNCLOSED: Final = "a quote is never closed, so that the rest of the file is one cell"
 
 
 @contextmanager
@@ -72,88 +77,14 @@ class CsvReader:
         """Read the header. Raises SourceError where there is none."""
         self._file = file
         self._dialect = dialect
-        head = self._head()
-        names = dialect.header if isinstance(dialect.header, list) else None
-        self._leading, row = self._first_row(head)
-        if row is None and names is None:
-            fix = "check the export; a CSV begins with a header"
-            raise SourceError("the file is empty", where=file.path, fix=fix)
+        self._as = Dialect.of(dialect)
+        self.has_nulls = self._as.is_copy
+        head = header_of(file, dialect, self._as)
+        self.columns = head.columns
+        self._leading, self._has_rows = head.leading, head.has_rows
         self._has_header = dialect.header is True
-        if names is None:
-            assert row is not None
-            names = row if self._has_header else [f"column_{n}" for n in range(1, len(row) + 1)]
-        self.columns = names
-        self._check_names()
-        self.schema = pa.schema([(name, pa.binary()) for name in names])
+        self.schema = pa.schema([(name, pa.binary()) for name in self.columns])
         self.first_row = dialect.skip_lines + (2 if self._has_header else 1)
-
-    def _check_names(self) -> None:
-        seen: set[str] = set()
-        for name in self.columns:
-            if name and name in seen:
-                fix = "rename one of them in the file, or give header: a list of names"
-                raise SourceError(f"two columns are named '{name}'", where=self._file.path, fix=fix)
-            seen.add(name)
-
-    def _open(self) -> Any:
-        stream = open_stream(self._file)
-        if is_utf8(self._dialect.encoding):
-            return stream
-        return io.BufferedReader(Recoded(stream, self._dialect.encoding), BLOCK_BYTES)
-
-    def _head(self) -> bytes:
-        try:
-            with self._open() as stream:
-                head = bytes(stream.read(HEAD_BYTES))
-        except (*READ_FAULTS, UnicodeError) as fault:
-            raise self._unreadable(fault) from None
-        if head.startswith(UTF16) and is_utf8(self._dialect.encoding):
-            fix = "say source: {csv: {encoding: utf-16}}"
-            raise SourceError("the file is UTF-16", where=self._file.path, fix=fix)
-        return head.removeprefix(codecs.BOM_UTF8)
-
-    def _first_row(self, head: bytes) -> tuple[int, list[str] | None]:
-        """Return how many blank lines stand first, and the cells of the first row that is not."""
-        try:
-            text = head.decode() if len(head) < HEAD_BYTES else head.decode(errors="replace")
-        except UnicodeDecodeError:
-            text = head.decode(errors="replace")
-        stream = io.StringIO(text, newline="")
-        for _ in range(self._dialect.skip_lines):
-            stream.readline()
-        begin = stream.tell()
-        blank = 0
-        for row in self._cells(stream):
-            if row:
-                self._has_rows = bool(stream.read(1)) or self._dialect.header is not True
-                if self._dialect.header is True:
-                    self._check_header(row, text[begin:], is_cut=len(head) == HEAD_BYTES)
-                return blank, row
-            blank += 1
-        self._has_rows = False
-        return blank, None
-
-    def _check_header(self, row: list[str], text: str, *, is_cut: bool) -> None:
-        """Raise SourceError where it cannot be the header that was meant."""
-        where, fix = self._file.path, "check that it is a CSV, with its header first"
-        if any("�" in cell for cell in row):
-            fix = "name the file's encoding as source: {csv: {encoding: …}}"
-            raise SourceError("the header is not UTF-8", where=where, fix=fix)
-        if self._has_rows:
-            return
-        if is_cut:
-            what = f"the header is longer than {HEAD_BYTES} bytes, or it has an open quote"
-            raise SourceError(what, where=where, fix=fix)
-        try:
-            list(self._cells(io.StringIO(text, newline=""), strict=True))
-        except csv.Error as fault:
-            if "unexpected end" in str(fault):  # all the file is one name
-                what = "a quote in the header is never closed"
-                raise SourceError(what, where=where, fix=fix) from None
-
-    def _cells(self, lines: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
-        delimiter, quote = self._dialect.delimiter, self._dialect.quote
-        yield from csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=strict)
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on. A CSV has no index, so earlier rows are read and left."""
@@ -161,13 +92,15 @@ class CsvReader:
             return
         done = start
         try:
-            for span in self._from(start, self._blocks()):
+            for span in self._from(start, self._blocks(), self._closed):
                 yield span
                 done = span.stop
         except _CareError:
-            yield from self._from(done, self._pieces())
+            yield from self._from(done, self._pieces(), self._closed_with_care)
 
-    def _from(self, start: int, spans: Iterator[Span]) -> Iterator[Span]:
+    def _from(
+        self, start: int, spans: Iterator[Span], closed: Callable[[Span], Span]
+    ) -> Iterator[Span]:
         """Leave the rows before `start` out. A fault comes after all that was read before it."""
         last: Span | None = None
         fault: BaseException | None = None
@@ -179,13 +112,17 @@ class CsvReader:
         except READ_FAULTS as found:
             fault = found
         if last is not None and last.stop > start:
-            whole = last if fault else self._closed(last)
+            whole = last if fault else closed(last)
             yield from whole.tail(max(start - last.start, 0)).parts()
         if fault is not None:
-            raise self._unreadable(fault, last.stop if last else 0) from None
+            raise unreadable(
+                fault, self._file.path, row=self.first_row + (last.stop if last else 0)
+            ) from None
 
     def _blocks(self) -> Iterator[Span]:
         """Yield all rows as Arrow cuts them. Raises _CareError where it cannot."""
+        if not self._as.is_plain:
+            raise _CareError
         ragged: dict[int, Broken] = {}
         base = self._dialect.skip_lines + self._leading + (1 if self._has_header else 0) + 1
 
@@ -195,7 +132,7 @@ class CsvReader:
 
         row = 0
         try:
-            with _quiet(keep), self._open() as stream:
+            with _quiet(keep), open_text(self._file, self._dialect.encoding) as stream:
                 for batch in pa_csv.open_csv(stream, *self._settings(keep)):
                     span = _with_ragged(row, batch, ragged)
                     row = span.stop
@@ -207,19 +144,34 @@ class CsvReader:
 
     def _pieces(self) -> Iterator[Span]:
         """Yield the same rows from whole pieces, and each that is too long as a broken one."""
-        grammar = Grammar.of(self._dialect.delimiter, self._dialect.quote)
-        skip_lines = self._dialect.skip_lines + self._leading
+        skip_lines = self._dialect.skip_lines + (self._leading if self._as.is_plain else 0)
         row, has_header = 0, self._has_header
-        with self._open() as stream:
-            for piece in whole_rows(stream, grammar, skip_lines=skip_lines):
-                span = self._span(row, piece, has_header=has_header)
+        with open_text(self._file, self._dialect.encoding) as stream:
+            pieces = whole_rows(stream, self._as.grammar, skip_lines=skip_lines)
+            for found in self._as.before_end(pieces):
+                piece = self._piece(found)
+                if piece is None:
+                    span = Span(row, _nulls(self.schema), {0: self._unsplit(found)})
+                elif piece:
+                    span = self._span(row, piece, has_header=has_header)
+                else:
+                    continue
                 row, has_header = span.stop, False
                 yield span
 
-    def _span(self, row: int, piece: bytes | LongRow, *, has_header: bool) -> Span:
+    def _piece(self, found: Piece) -> bytes | None:
+        """Return rows that Arrow can split, None for what is no row that it could."""
+        if isinstance(found, LongRow):
+            return None
+        if isinstance(found, OpenRow):
+            is_many = len(found.text.splitlines()) > 1
+            if is_many and not self._is_judged_by_its_end:
+                return None
+            found = found.text
+        return found if self._as.is_plain else self._as.ready(found)
+
+    def _span(self, row: int, piece: bytes, *, has_header: bool) -> Span:
         """Return the rows of a piece; a byte that is no text is marked while Arrow has it."""
-        if isinstance(piece, LongRow):
-            return Span(row, _nulls(self.schema), {0: self._long(piece)})
         text = mark(piece)
         ragged: dict[int, Broken] = {}
 
@@ -231,18 +183,34 @@ class CsvReader:
         read.skip_rows, read.skip_rows_after_names = 0, int(has_header)
         read.block_size = len(text) + 1
         table = pa_csv.read_csv(pa.BufferReader(text), read, parse, convert).combine_chunks()
-        batch = next(iter(table.to_batches()), _no_rows(self.schema))
+        batch = self._as.restored(next(iter(table.to_batches()), _no_rows(self.schema)))
         span = _with_ragged(row, batch if text is piece else unmarked(batch), ragged, is_whole=True)
         assert not ragged, "a ragged row outside of its piece"
         return span
 
-    def _long(self, row: LongRow) -> Broken:
-        """What is known of a row that is too long: the cells at its begin that are whole."""
-        text = row.head.decode(errors="surrogateescape")
-        cells = next(iter(self._cells([text])), [])[:-1]
-        whole = [cell.encode(errors="surrogateescape") for cell in cells]
-        padded = (whole + [b""] * len(self.columns))[: len(self.columns)]
-        return Broken(Code.ROW_TOO_LONG, f"{ROW_BYTES_MAX:,}", tuple(padded))
+    def _unsplit(self, row: Piece) -> Broken:
+        """What is known of a row that is too long, or that is no row but the rest of the file."""
+        if isinstance(row, OpenRow):
+            return Broken(Code.ROW_RAGGED, UNCLOSED, self._begin_of(row.text, whole=False))
+        assert isinstance(row, LongRow)
+        return Broken(Code.ROW_TOO_LONG, f"{ROW_BYTES_MAX:,}", self._begin_of(row.head, whole=True))
+
+    def _begin_of(self, row: bytes, *, whole: bool) -> tuple[bytes, ...]:
+        """Return as many cells as there are columns. whole: not the last one, which is cut."""
+        text = (row if self._as.is_plain else self._as.ready(row)).decode(errors="surrogateescape")
+        cells = next(iter(self._as.rows([text])), [])
+        kept = [cell.encode(errors="surrogateescape") for cell in cells[: -1 if whole else None]]
+        return tuple((kept + [b""] * len(self.columns))[: len(self.columns)])
+
+    @property
+    def _is_judged_by_its_end(self) -> bool:
+        """Whether the bytes that end the file tell of a quote that is never closed."""
+        is_stored = not self._file.packing and is_utf8(self._dialect.encoding)
+        return is_stored and self._as.is_plain
+
+    def _closed_with_care(self, last: Span) -> Span:
+        """Return the last of the spans from whole rows, which know an open quote of themselves."""
+        return self._closed(last) if self._is_judged_by_its_end else last
 
     def _closed(self, last: Span) -> Span:
         """Return the last span; where a quote is never closed, its last row is no row but the rest.
@@ -251,22 +219,22 @@ class CsvReader:
         file does, at least by its quote; one that holds a quote, or line ends alone, may still look
         like the end of the file.
         """
-        if not last.batch.num_rows or self._file.packing or not is_utf8(self._dialect.encoding):
+        if not last.batch.num_rows or self._as.quote is None:
             return last
         row = last.batch.num_rows - 1
         cell = last.batch.column(last.batch.num_columns - 1)[row].as_py() or b""
         is_many_lines = b"\n" in cell or b"\r" in cell
-        if not is_many_lines or not cell.strip(b"\r\n") or self._dialect.quote.encode() in cell:
+        if not is_many_lines or not cell.strip(b"\r\n") or self._as.quote.encode() in cell:
             return last
+        if not self._is_judged_by_its_end:
+            raise _CareError
         with Path(self._file.path).open("rb") as stream:
             stream.seek(-min(len(cell), self._file.size_bytes), io.SEEK_END)
             if stream.read() != cell:
                 return last
         cells = tuple(column[row].as_py() or b"" for column in last.batch.columns)
-        reason = "a quote is never closed, so that the rest of the file is one cell"
-        return Span(
-            last.start, last.batch, {**last.broken, row: Broken(Code.ROW_RAGGED, reason, cells)}
-        )
+        broken = {**last.broken, row: Broken(Code.ROW_RAGGED, UNCLOSED, cells)}
+        return Span(last.start, last.batch, broken)
 
     def _settings(self, keep: Any) -> tuple[Any, Any, Any]:
         dialect = self._dialect
@@ -278,9 +246,10 @@ class CsvReader:
             skip_rows_after_names=1 if self._has_header else 0,
         )
         parse = pa_csv.ParseOptions(
-            delimiter=dialect.delimiter,
-            quote_char=dialect.quote,
-            newlines_in_values=True,
+            delimiter=self._as.delimiter,
+            quote_char=self._as.quote or False,
+            escape_char=self._as.escape or False,
+            newlines_in_values=self._as.quote is not None,
             invalid_row_handler=keep,
         )
         convert = pa_csv.ConvertOptions(
@@ -288,24 +257,16 @@ class CsvReader:
         )
         return read, parse, convert
 
-    def _unreadable(self, fault: BaseException, row: int | None = None) -> SourceError:
-        """Return the fault in words; row: the first that could not be read."""
-        what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        at = "" if row is None else f", from row {row + self.first_row} on"
-        fix = "check the export"
-        if isinstance(fault, UnclosedError):
-            fix = f"close the quote that row {(row or 0) + self.first_row} opens"
-        what = f"cannot be read as CSV{at}: {what}"
-        return SourceError(what, where=self._file.path, fix=fix)
-
     def _ragged(self, row: Any) -> Broken:
         text = row.text or ""
-        cells = next(iter(self._cells([text])), []) if text else []
+        cells = next(iter(self._as.rows([text])), []) if text else []
         wanted = len(self.columns)
         some = "1 cell" if row.actual_columns == 1 else f"{row.actual_columns} cells"
         reason = f"the row has {some}, the header has {wanted}"
         if len(cells) > wanted:
-            reason += f"; left over: {self._dialect.delimiter.join(cells[wanted:])}"
+            reason += (
+                f"; left over: {(self._as.written or self._as.delimiter).join(cells[wanted:])}"
+            )
         padded = (cells + [""] * wanted)[:wanted]
         return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell.encode()) for cell in padded))
 

@@ -48,6 +48,7 @@ class JsonlReader:
     """One file of JSON lines."""
 
     first_row = 1
+    has_nulls = False
     schema = None
 
     def __init__(self, file: SourceFile) -> None:

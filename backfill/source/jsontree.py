@@ -60,6 +60,23 @@ def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is JSON that any reader takes in the same way."""
+    try:
+        found = json.loads(
+            text,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=_refuse,
+            object_pairs_hook=pairs,
+        )
+        if "\\ud" in text.lower():
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _unblank(value: Any, depth: int) -> Any:
     """Return a value without its blanks, None where nothing is left."""
     if depth > DEPTH_MAX:

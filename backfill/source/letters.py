@@ -19,6 +19,7 @@ from backfill.codes import Code
 from backfill.errors import SourceError
 from backfill.mapping.document import CsvDialect
 from backfill.source.csv import CsvReader
+from backfill.source.dialect import lettered, unlettered
 from backfill.source.jsonl import JsonlReader
 from backfill.source.parquet import ParquetReader
 from backfill.source.span import WHICH, WHY, Broken, Origin, Span
@@ -64,9 +65,16 @@ class LettersReader:
     """One dead-letter file, as if it were the source."""
 
     def __init__(
-        self, inner: Reader, files: Files, where: str, restored: Callable[[str], str] | None
+        self,
+        inner: Reader,
+        files: Files,
+        where: str,
+        restored: Callable[[str], str] | None,
+        *,
+        has_nulls: bool = False,
     ) -> None:
         """restored: undoes in CSV cells what keeps spreadsheets from running them."""
+        self.has_nulls = has_nulls
         self._inner = inner
         self._files = files
         self._where = where
@@ -105,7 +113,8 @@ class LettersReader:
         codes = _texts(batch.column(WHY[2]))
         found = {}
         for at in [n for n, code in enumerate(codes) if code in why]:
-            cells = tuple(_cell(column[at].as_py()) for column in own.columns)
+            raw = [column[at].as_py() for column in own.columns]
+            cells = tuple(lettered(cell) if self.has_nulls else _cell(cell) for cell in raw)
             found[at] = Broken(Code(codes[at]), why[Code(codes[at])], cells)
         return found
 
@@ -124,10 +133,12 @@ class LettersReader:
         return name if self._restored is None else self._restored(name)
 
     def _cells(self, column: Any) -> Any:
-        if self._restored is None or not pc.any(pc.starts_with(column, b"'")).as_py():
-            return column
-        cells = [None if cell is None else self._bytes(cell) for cell in column.to_pylist()]
-        return pa.array(cells, column.type)
+        if self._restored is not None and pc.any(pc.starts_with(column, b"'")).as_py():
+            cells = [None if cell is None else self._bytes(cell) for cell in column.to_pylist()]
+            column = pa.array(cells, column.type)
+        if self.has_nulls:
+            column = pa.array([unlettered(cell) for cell in column.to_pylist()], column.type)
+        return column
 
     def _bytes(self, cell: bytes) -> bytes:
         assert self._restored is not None
@@ -259,10 +270,16 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 
 def open_letters(
-    file: SourceFile, *, files: Files, where: str, restored: Callable[[str], str]
+    file: SourceFile,
+    *,
+    files: Files,
+    where: str,
+    restored: Callable[[str], str],
+    has_nulls: bool = False,
 ) -> LettersReader:
     """Open a dead-letter file of the format of its source. where: what faults are told of."""
     if file.format == "csv":
-        return LettersReader(CsvReader(file, CsvDialect()), files, where, restored)
+        cells = CsvReader(file, CsvDialect())
+        return LettersReader(cells, files, where, restored, has_nulls=has_nulls)
     inner = ParquetReader(file) if file.format == "parquet" else LetterLines(file)
     return LettersReader(inner, files, where, None)

@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.errors import SourceError
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
 
 BATCH_BYTES: Final = 2 << 20
+ROW_BYTES_MAX: Final = 64 << 20
+"""On the average of a row group; one row is loaded at once, and Arrow has it twice for a moment."""
+
 ROWS_MAX: Final = 1 << 15
 BUFFER_BYTES: Final = 1 << 20
+OPAQUE: Final = {"BSON", "INTERVAL"}
 FAULTS: Final = (*READ_FAULTS, UnicodeDecodeError)
 """The names of columns are text that Arrow does not look at before Python does."""
 
@@ -30,15 +35,17 @@ class ParquetReader:
 
     has_all_columns = True
     first_row = 1
+    has_nulls = False
 
     def __init__(self, file: SourceFile) -> None:
         """Read the footer. Raises SourceError where it is no Parquet file."""
         self._file = file
         try:
             self._parquet = self._open()
-            self.schema = self._parquet.schema_arrow
+            self.schema = self._typed(self._parquet.schema_arrow)
         except FAULTS as fault:
             raise self._unreadable(fault) from None
+        self._check_size()
         self.columns = list(self.schema.names)
         if doubled := {name for name in self.columns if self.columns.count(name) > 1}:
             what = f"two columns are named '{min(doubled)}'"
@@ -56,7 +63,28 @@ class ParquetReader:
             buffer_size=BUFFER_BYTES,  # streams a row group instead of loading it whole
             pre_buffer=False,
             page_checksum_verification=True,
+            coerce_int96_timestamp_unit="ms",  # nanoseconds end in 2262, and wrap in silence
         )
+
+    def _typed(self, schema: pa.Schema) -> pa.Schema:
+        """Return the schema; types whose bytes Arrow gives for texts are opaque in it."""
+        columns = self._parquet.schema
+        for column in (columns.column(at) for at in range(len(columns))):
+            if column.converted_type in OPAQUE and column.path in schema.names:
+                at = schema.get_field_index(column.path)
+                kind = pa.opaque(schema.field(at).type, column.converted_type, "Parquet")
+                schema = schema.set(at, schema.field(at).with_type(kind))
+        return schema
+
+    def _check_size(self) -> None:
+        """Raise SourceError where rows are so large that few of them would fill the memory."""
+        meta = self._parquet.metadata
+        for group in (meta.row_group(n) for n in range(meta.num_row_groups)):
+            row_bytes = group.total_byte_size // max(group.num_rows, 1)
+            if row_bytes > ROW_BYTES_MAX:
+                what = f"its rows have {row_bytes:,} bytes each, more than {ROW_BYTES_MAX:,}"
+                fix = "write it without its largest column, which no message could hold"
+                raise SourceError(what, where=self._file.path, fix=fix)
 
     @property
     def row_count(self) -> int:
@@ -95,6 +123,8 @@ class ParquetReader:
         """Return the fault in words; row: the first of the batch that could not be read."""
         what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         fix = "check the export; read it with another tool"
+        if "encrypted" in what:
+            fix = "write it without encryption"
         at = "" if row is None else f", from row {row + self.first_row} on"
         what = f"cannot be read as Parquet{at}: {what}"
         return SourceError(what, where=self._file.path, fix=fix)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from backfill.source.files import open_stream
+
+if TYPE_CHECKING:
+    from backfill.source.files import SourceFile
+
 READ_BYTES: Final = 1 << 20
+RAW: Final = "surrogateescape"
 MARK: Final = "backfill-mark"
 MARK_BASE: Final = 0x10FF00
 MARK_BYTES: Final = b"\xf4\x8f"
@@ -22,6 +28,18 @@ def _marked(fault: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(MARK, _marked)
+
+
+def _kept(fault: UnicodeError) -> tuple[str, int]:
+    """Keep bytes that are no text; where one alone would be text, what stands there must not be."""
+    assert isinstance(fault, UnicodeDecodeError)
+    wrong = fault.object[fault.start : fault.end]
+    return "".join(chr(0xDC00 + max(byte, FIRST_RAW)) for byte in wrong), fault.end
+
+
+KEEP: Final = "backfill-keep"
+FIRST_RAW: Final = 0x80
+codecs.register_error(KEEP, _kept)
 
 
 def is_utf8(encoding: str) -> bool:
@@ -42,9 +60,10 @@ def unmark(cell: bytes) -> bytes:
     """Put the bytes back that are no text."""
     if MARK_BYTES not in cell:
         return cell
-    text = cell.decode()
+    text = cell.decode(errors=RAW)  # an escape of COPY may have made a byte that is no text, too
     return b"".join(
-        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode() for char in text
+        bytes([ord(char) - MARK_BASE]) if ord(char) >= MARK_BASE else char.encode(errors=RAW)
+        for char in text
     )
 
 
@@ -58,6 +77,12 @@ def unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
+def open_text(file: SourceFile, encoding: str) -> Any:
+    """Open a file as a stream of UTF-8 bytes."""
+    stream = open_stream(file)
+    return stream if is_utf8(encoding) else io.BufferedReader(Recoded(stream, encoding), READ_BYTES)
+
+
 class Recoded(io.RawIOBase):
     """A stream in another encoding, as UTF-8.
 
@@ -67,7 +92,7 @@ class Recoded(io.RawIOBase):
     def __init__(self, stream: Any, encoding: str) -> None:
         super().__init__()
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors=KEEP)
         self._ready = b""
 
     def readable(self) -> bool:
@@ -79,7 +104,7 @@ class Recoded(io.RawIOBase):
         while not self._ready:
             raw = bytes(self._stream.read(READ_BYTES))
             text = self._decoder.decode(raw, final=not raw)
-            self._ready = text.encode(errors="surrogateescape")
+            self._ready = text.encode(errors=RAW)
             if not raw:
                 break
         part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]

@@ -141,6 +141,8 @@ class Reader(Protocol):
     """The Arrow schema where the types are known before the first row, else None."""
     first_row: int
     """The number of row 0 as a person counts: a CSV's header is row 1."""
+    has_nulls: bool
+    """Whether cells of CSV may be null, so that dead letters tell them from empty ones."""
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on, tiling the file in order. Raises SourceError."""

@@ -6,6 +6,7 @@ opens a cell only at its begin, a doubled one stays inside, and what follows a c
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -33,60 +34,140 @@ class LongRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRow:
+    """The last row of a file, with a quote in it that is never closed."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Grammar:
     """How cells and rows end, as patterns that never go back."""
 
     quote: bytes
+    """Empty where quotes have no meaning."""
+    escape: bytes
+    delimiter: bytes
     rows: re.Pattern[bytes] = field(repr=False)
+    own: re.Pattern[bytes] = field(repr=False)
+    """Rows up to the first comment."""
+    begin: bytes
+    """What a comment begins with."""
+    comment: re.Pattern[bytes] | None = field(repr=False)
     cells: re.Pattern[bytes] = field(repr=False)
     inside: re.Pattern[bytes] = field(repr=False)
-    stop: re.Pattern[bytes] = field(repr=False)
+    text: re.Pattern[bytes] = field(repr=False)
+    last: re.Pattern[bytes] = field(repr=False)
+    """A row without a line end, whose quotes are closed."""
 
     @classmethod
-    def of(cls, delimiter: str, quote: str) -> Grammar:
-        """Return the grammar of a dialect."""
-        d, q = re.escape(delimiter.encode()), re.escape(quote.encode())
-        inside = rb"(?:[^%b]++|%b%b)*+" % (q, q, q)
-        text = rb"[^%b\r\n]*+" % d
-        cell = rb"(?:%b%b%b(?!%b)%b|(?!%b)%b)" % (q, inside, q, q, text, q, text)
-        row = rb"(?:%b%b)*+%b(?:\r\n|\r|\n)" % (cell, d, cell)
+    def of(
+        cls,
+        delimiter: str,
+        quote: str | None,
+        escape: str | None = None,
+        comment: str | None = None,
+    ) -> Grammar:
+        """Return the grammar of a dialect. comment: what begins a line that is no row."""
+        d, q, e = (re.escape((mark or "").encode()) for mark in (delimiter, quote, escape))
+        skip = rb"|%b(?s:.)" % e if e else b""
+        if len(delimiter.encode()) == 1:
+            text = rb"(?:[^%b%b\r\n]++%b)*+" % (d, e, skip)
+        else:
+            text = rb"(?:(?!%b)[^%b\r\n]%b)*+" % (d, e, skip)
+        inside = rb"(?:[^%b%b]++|%b%b%b)*+" % (q, e, q, q, skip) if q else b""
+        cell = (rb"(?:%b%b%b(?!%b)|(?!%b))" % (q, inside, q, q, q) if q else b"") + text
+        line = rb"(?:\r\n|\r|\n)"
+        row = rb"(?:%b%b)*+%b" % (cell, d, cell)
+        own, rows, note = row + line, row + line, None
+        if comment:
+            begin = re.escape(comment.encode())
+            own = rb"(?!%b)%b" % (begin, own)
+            rows = rb"%b[^\r\n]*+%b|%b" % (begin, line, own)
+            note = re.compile(rb"%b[^\r\n]*+%b?" % (begin, line))
         return cls(
-            quote=quote.encode(),
-            rows=re.compile(rb"(?:%b)*+" % row),
+            quote=(quote or "").encode(),
+            escape=(escape or "").encode(),
+            delimiter=delimiter.encode(),
+            rows=re.compile(rb"(?:%b)*+" % rows),
+            own=re.compile(rb"(?:%b)*+" % own),
+            begin=(comment or "").encode(),
+            comment=note,
             cells=re.compile(rb"(?:%b%b)*+" % (cell, d)),
             inside=re.compile(inside),
-            stop=re.compile(rb"[%b\r\n]" % d),
+            text=re.compile(text),
+            last=re.compile(row + (e + b"?" if e else b"")),
         )
 
+    def end_of_rows(self, data: bytes) -> int:
+        """Return where the last whole row ends, 0 where there is none."""
+        if self.quote and self.quote in data:
+            found = self.rows.match(data)
+            return found.end() if found else 0
+        at = len(data)
+        while at := max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1:
+            if not self._is_escaped(data, at - 1):
+                break
+            at -= 1
+        return at
 
-def whole_rows(stream: Any, grammar: Grammar, *, skip_lines: int) -> Iterator[bytes | LongRow]:
+    def _is_escaped(self, data: bytes, at: int) -> bool:
+        """Whether a line end is part of a cell; an escape takes one character."""
+        if not self.escape:
+            return False
+        begin = at
+        while begin and data.startswith(self.escape, begin - 1):
+            begin -= 1
+        return (at - begin) % 2 == 1
+
+    def without_comments(self, piece: bytes) -> bytes:
+        """Return the rows of a piece that begins with a row or a comment."""
+        if self.comment is None or self.begin not in piece:
+            return piece
+        kept, at = [], 0
+        while at < len(piece):
+            found = self.own.match(piece, at)
+            stop = found.end() if found else at
+            kept.append(piece[at:stop])
+            note = self.comment.match(piece, stop)
+            if note is None:  # the last row, without a line end
+                kept.append(piece[stop:])
+                break
+            at = note.end()
+        return b"".join(kept)
+
+    def is_closed(self, row: bytes) -> bool:
+        """Whether every quote of a row without a line end is closed."""
+        return self.last.fullmatch(row) is not None
+
+
+def whole_rows(
+    stream: Any, grammar: Grammar, *, skip_lines: int
+) -> Iterator[bytes | LongRow | OpenRow]:
     """Yield pieces that tile the stream after its first `skip_lines` lines.
 
-    Each is whole rows, about PIECE_BYTES; the last may end without a line end. Raises
-    UnclosedError where a quote is open for more than ROW_BYTES_MAX and to the end.
+    Each is whole rows, about PIECE_BYTES; the last may end without a line end, and is an OpenRow
+    where a quote is open to the end. Raises UnclosedError where it is open for over ROW_BYTES_MAX.
     """
     rest = _without_lines(stream, skip_lines)
     while block := bytes(stream.read(PIECE_BYTES)):
         rest += block
-        found = grammar.rows.match(rest)
-        stop = found.end() if found else 0
-        if stop:
+        if stop := grammar.end_of_rows(rest):
             yield rest[:stop]
             rest = rest[stop:]
         if len(rest) > ROW_BYTES_MAX:
             head = rest[:HEAD_BYTES]
             rest = _Rest(stream, grammar, rest).after()
             yield LongRow(head)
-    found = grammar.rows.match(rest)
-    stop = found.end() if found else 0
-    for piece in (rest[:stop], rest[stop:]):
-        if piece:
-            yield piece
+    if stop := grammar.end_of_rows(rest):
+        yield rest[:stop]
+    if left := rest[stop:]:
+        yield left if grammar.is_closed(left) else OpenRow(left)
 
 
 def _without_lines(stream: Any, count: int) -> bytes:
     """Return what follows the first lines, as far as it is read by now; no quote counts in them."""
-    rest = bytes(stream.read(PIECE_BYTES))
+    rest = bytes(stream.read(PIECE_BYTES)).removeprefix(codecs.BOM_UTF8)
     lines = re.compile(rb"(?:[^\r\n]*+(?:\r\n|\r(?!\Z)|\n)){%d}" % count)
     while (found := lines.match(rest)) is None:
         block = bytes(stream.read(PIECE_BYTES))
@@ -124,7 +205,8 @@ class _Rest:
         self._at = found.end() if found else self._at
         if self._at == len(self._data):
             return False
-        is_quoted = self._data.startswith(self._grammar.quote, self._at)
+        quote = self._grammar.quote
+        is_quoted = bool(quote) and self._data.startswith(quote, self._at)
         self._at += is_quoted
         self._step = self._inside if is_quoted else self._text
         return self._step()
@@ -141,11 +223,17 @@ class _Rest:
 
     def _text(self) -> bool:
         """In a cell without quotes, or after its closed one. Returns whether the row has ended."""
-        found = self._grammar.stop.search(self._data, self._at)
-        self._at = found.end() if found else len(self._data)
-        if found is None:
+        found = self._grammar.text.match(self._data, self._at)
+        delimiter = self._grammar.delimiter
+        left = len(self._data) - len(delimiter) + 1  # from here on a delimiter may be cut
+        self._at = max(self._at, min(found.end() if found else self._at, left))
+        if self._at >= left:
             return False
-        if found.group() in (b"\r", b"\n"):
+        if self._data[self._at] in b"\r\n":
+            self._at += 1
             return True  # of \r\n the rest is a blank line, which is no row
+        if not self._data.startswith(delimiter, self._at):
+            return False  # an escape whose character is not read yet
+        self._at += len(delimiter)
         self._step = self._begin
         return self._begin()
