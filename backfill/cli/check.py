@@ -31,7 +31,7 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
     from backfill.folder import Folder  # noqa: PLC0415
     from backfill.launch import dry_report, plan_of, rate_of  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415
-    from backfill.people import People  # noqa: PLC0415
+    from backfill.people import EVENTS, People  # noqa: PLC0415
     from backfill.recent import Recent  # noqa: PLC0415
     from backfill.survey import survey  # noqa: PLC0415
 
@@ -52,7 +52,8 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
         if not as_json:
             click.echo(findings.stream_text(plan, found, report, rate))
     people = findings.people_json(folder, _why_not(types, is_cut=is_cut))
-    if not as_json and (told := findings.people_text(people)):
+    has_events = bool(types & {*EVENTS})
+    if not as_json and (told := findings.people_text(people, has_events=has_events)):
         click.echo(told)
     code = worst([result["exit_code"] for result in results])
     if as_json:

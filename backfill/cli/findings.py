@@ -181,8 +181,8 @@ def people_json(folder: Folder, why_not: str) -> dict[str, Any]:
         samples = [[told[p] for p in sample if p in told] for sample in clash.samples]
         found[name] = {"count": clash.count, "samples": samples}
     found["events_of_nobody"] = {
-        "looked_at": not why_not,
-        **({"why_not": why_not} if why_not else {}),
+        "is_looked_for": not why_not,
+        "why_not": why_not or None,
         "events": sum(one.events for one in strangers),
         "streams": [
             {
@@ -197,7 +197,7 @@ def people_json(folder: Folder, why_not: str) -> dict[str, Any]:
     return found
 
 
-def people_text(found: dict[str, Any]) -> str:
+def people_text(found: dict[str, Any], *, has_events: bool) -> str:
     """Return what is found over all streams, or nothing where there is nothing to say."""
     lines: list[str] = []
     names = (
@@ -212,7 +212,7 @@ def people_text(found: dict[str, Any]) -> str:
             for sample in clash["samples"]:
                 lines.append("    " + ", ".join(_person(told) for told in sample))
     strange = found["events_of_nobody"]
-    if not strange["looked_at"]:
+    if strange["why_not"] and has_events:
         lines.append(
             f"  events of people whom no identify creates: not looked for, {strange['why_not']}"
         )
