@@ -19,7 +19,7 @@ ROOMS: Final = (
     *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
     *("mapping.kinds", "mapping.literals", "mapping.reads", "mapping.groups", "mapping.star"),
     *("mapping.dialect", "mapping.check"),
-    *("mapping.load", "mapping.origin", "mapping"),
+    *("mapping.load", "mapping.origin", "mapping.hover", "mapping.schema", "mapping"),
     *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
     *("source.dialect", "source.header", "source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
