@@ -18,6 +18,7 @@ from backfill.validate import NONE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from backfill.message import Made
     from backfill.source import Span
 
 OPEN: Final = b'{"batch":['
@@ -56,6 +57,8 @@ class Encodings:
     """How many messages each text holds; None: one each."""
     notes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Words about values that are sent: (column, what) → how many."""
+    made: Made | None = None
+    """What the texts were written from."""
 
     @property
     def firsts(self) -> np.ndarray:

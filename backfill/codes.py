@@ -5,7 +5,9 @@ No logic but the filling-in of words. A reject is data: (row, column, code, valu
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from functools import cache
 from typing import Final, NamedTuple
 
 VALUE_CHARS: Final = 80
@@ -203,6 +205,23 @@ def words(code: Code, value: str | None) -> str:
     shown = "the value" if value is None else _shown(code, value)
     reason = REASONS[code]
     return f"{reason.what.format(value=shown)}; {reason.fix.format(value=shown)}"
+
+
+def fix_of(code: Code) -> str:
+    """Return what to do about every row of a code; where the fix repeats the cell, it has `…`."""
+    return REASONS[code].fix.format(value="…")
+
+
+def without_fixes(reason: str) -> str:
+    """Return the words about a row without what to do, for where that is said once for many."""
+    return _fixes().sub("", reason)
+
+
+@cache
+def _fixes() -> re.Pattern[str]:
+    """Match a fix where one may stand: at the end of the words of one reason."""
+    texts = {re.escape(fix_of(code)).replace("…", ".*?") for code in Code}
+    return re.compile(f"; (?:{'|'.join(sorted(texts))})(?= \\| |$)", re.DOTALL)
 
 
 def _shown(code: Code, value: str) -> str:

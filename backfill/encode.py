@@ -36,12 +36,15 @@ class Encoded:
     """How many messages each text holds."""
     too_long: Fault | None
     """Kept rows with a message over the limit, by their place among the kept."""
+    longest: np.ndarray
+    """The bytes of the longest message of each text."""
 
     def without(self, rows: np.ndarray) -> Encoded:
         """Return the texts of the other rows."""
         keep = np.ones(len(self.texts), bool)
         keep[rows] = False
-        return Encoded(self.texts.filter(pa.array(keep)), self.messages[keep], None)
+        texts = self.texts.filter(pa.array(keep))
+        return Encoded(texts, self.messages[keep], None, self.longest[keep])
 
 
 def encode(
@@ -63,7 +66,7 @@ def encode(
     long = np.flatnonzero(longest > spec.LIMITS.message)
     values: list[str | None] = [str(size) for size in longest[long].tolist()]
     fault = Fault("", Code.MESSAGE_TOO_LONG, long, values) if len(long) else None
-    return Encoded(whole, count, fault)
+    return Encoded(whole, count, fault, longest)
 
 
 def _spread(texts: pa.StringArray, at: np.ndarray | None, count: int) -> pa.StringArray:

@@ -80,12 +80,23 @@ def murmur3(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     """Return MurmurHash3_x64_128 with seed 0 of n texts, as two columns of 64 bits.
 
     The blocks of all rows are mixed side by side; rows are sorted by length so that those still
-    running are always the first ones.
+    running are always the first ones. Where all have as many blocks there is nothing to sort.
     """
     at = offsets(texts).astype(np.int64)
-    length = np.diff(at)
-    order = np.argsort(-length, kind="stable")
-    start, size = at[:-1][order], length[order]
+    start, size = at[:-1], np.diff(at)
+    if not len(size) or size.min() // 16 == size.max() // 16:
+        return _hashed(texts, start, size)
+    order = np.argsort(-size, kind="stable")
+    high, low = _hashed(texts, start[order], size[order])
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return high[back], low[back]
+
+
+def _hashed(
+    texts: pa.StringArray, start: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hash texts by where they begin and their bytes; those with more blocks come first."""
     words = _words(texts)
     blocks = size // 16
     high, low = np.zeros(len(size), np.uint64), np.zeros(len(size), np.uint64)
@@ -95,9 +106,7 @@ def murmur3(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
             where = start[:running] + 16 * block
             _mix(high[:running], low[:running], words[where], words[where + 8])
         _finish(high, low, words, start + 16 * blocks, size)
-    back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return high[back], low[back]
+    return high, low
 
 
 def _words(texts: pa.StringArray) -> np.ndarray:

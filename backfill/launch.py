@@ -215,8 +215,7 @@ class _Opener:
 
     def __call__(self, log: Log) -> Delivery:
         given, settings = self._plan.job.mapping.document.delivery, self._settings
-        rate = given.rate if settings.rate is None else settings.rate
-        bucket = TokenBucket(None if isinstance(rate, str) else float(rate))
+        bucket = TokenBucket(rate_of(self._plan, settings))
         how = DeliverySettings(
             connections=settings.connections or given.connections,
             max_outage_s=settings.max_outage_s,
@@ -225,6 +224,13 @@ class _Opener:
             note=log.note,
         )
         return Delivery(lambda: Wire(self._target), bucket, how)
+
+
+def rate_of(plan: Plan, settings: Settings) -> float | None:
+    """Return the requests a second of a stream; None: no limit."""
+    given = plan.job.mapping.document.delivery.rate
+    rate = given if settings.rate is None else settings.rate
+    return None if isinstance(rate, str) else float(rate)
 
 
 def dry_report(plan: Plan, found: Survey) -> Report:

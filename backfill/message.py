@@ -87,6 +87,23 @@ class Draft:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What n units (rows, or groups of them) were made into, for those who look and do not send."""
+
+    drafts: list[Draft]
+    rows: np.ndarray
+    """The first row of the file that each unit stands for."""
+    keep: np.ndarray
+    """The mask of the units that would be sent."""
+    held: np.ndarray
+    """The mask of those that wait for a decision."""
+    longest: np.ndarray
+    """Of the units that would be sent: the bytes of the longest message."""
+    where: np.ndarray | None = None
+    """The mask of the rows for which `where` is true; None: it says nothing."""
+
+
 def draft(message: Any, index: int, frame: Frame, wanted: np.ndarray | None = None) -> Draft:
     """Evaluate the members of one message. wanted: the rows that have it, if not all."""
     if wanted is None or wanted.all():

@@ -16,7 +16,7 @@ from backfill.columns import integers, valid
 from backfill.encode import Encoded, Named, encode
 from backfill.errors import SourceError
 from backfill.evaluate import is_true
-from backfill.message import Draft, draft, identifier, texts_of_value
+from backfill.message import Draft, Made, draft, identifier, texts_of_value
 from backfill.source import LINE, SourceFile, Span, check_unchanged
 from backfill.units import Units, grouped, single, told_of
 from backfill.validate import Checked, table_of, validate, wanted_of
@@ -121,7 +121,7 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     for one in refused:  # of JSON lines, whose keys are not known before
         at = np.flatnonzero(valid(frame.cells(one.column).data))
         frame.faults.append(Fault(one.column, Code.MEMBER_REFUSED, at, [one.what] * len(at)))
-    wanted = None if document.where is None else is_true(document.where, frame)
+    wanted = where = None if document.where is None else is_true(document.where, frame)
     units = _units(job, span, frame, wanted)
     if units.sizes is not None:
         wanted = None  # it chose the rows of the groups
@@ -159,7 +159,15 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         None if units.sizes is None else units.sizes[keep],
         made.messages,
         frame.notes,
+        Made(drafts, units.firsts + span.start, keep, _held(checked), made.longest, where),
     )
+
+
+def _held(checked: Checked) -> np.ndarray:
+    """Return the mask of the units that are held."""
+    found = np.zeros(len(checked.keep), bool)
+    found[integers(checked.held["row"])] = True
+    return found
 
 
 def _columns(span: Span, shard: Shard) -> tuple[str, ...]:

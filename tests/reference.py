@@ -610,7 +610,8 @@ def _astral(found: re.Match[str]) -> str:
 def plan_for(document: dict[str, Any], folder: Path, *, now_ms: int = NOW_MS) -> Plan:
     """Load the mapping and open its source, which is named relative to the folder."""
     mapping = load_mapping(written(document, folder / "mapping.yaml"))
-    limits, guards = Limits(475_000, 1_000), mapping.document.guards
+    delivery, guards = mapping.document.delivery, mapping.document.guards
+    limits = Limits(delivery.batch_bytes, delivery.batch_messages)
     return make_plan(mapping, sources=[], guards=guards, limits=limits, now_ms=now_ms).hashed({})
 
 

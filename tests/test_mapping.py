@@ -16,7 +16,8 @@ import pytest
 from reference import plan_for, written
 
 from backfill.errors import MappingError, UsageError
-from backfill.mapping import Mapping, find_mappings, json_schema, load_mapping
+from backfill.mapping import Mapping, find_mappings, load_mapping
+from backfill.mapping.schema import json_schema
 from backfill.mapping.strict_yaml import parse
 from backfill.spec import TYPES
 

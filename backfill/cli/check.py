@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from backfill.cli import options
 from backfill.cli.run import worst
-
-if TYPE_CHECKING:
-    from backfill.plan import Plan
-    from backfill.report import Report
-    from backfill.survey import Survey
 
 
 @click.command(short_help="Every fault of the mapping, then every row. Nothing is sent.")
@@ -32,79 +27,44 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
       backfill check mappings/orders.yaml --source exports/orders_2024.csv
     """
     options.leave_pandas_out()
-    from backfill.launch import dry_report, plan_of  # noqa: PLC0415  heavy, --help needs none
+    from backfill.cli import findings  # noqa: PLC0415  heavy, and --help needs none of it
+    from backfill.folder import Folder  # noqa: PLC0415
+    from backfill.launch import dry_report, plan_of, rate_of  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415
+    from backfill.people import EVENTS, People  # noqa: PLC0415
+    from backfill.recent import Recent  # noqa: PLC0415
     from backfill.survey import survey  # noqa: PLC0415
 
     settings = options.settings_of(limit=limit, **given)
     plans = [plan_of(mapping, settings) for mapping in find_mappings(mappings)]
-    results = []
+    types = {str(message.type) for plan in plans for message in plan.job.mapping.document.messages}
+    folder = Folder(People(is_joined="identify" in types))
+    results, is_cut = [], False
+    begin_ms = min(plan.job.rules.now_ms for plan in plans)
     for plan in plans:
-        found = survey(plan, limit=limit)
+        rate = rate_of(plan, settings)
+        recent = Recent(plan.job.rules.now_ms, rate, begin_ms)
+        found = survey(plan, limit=limit, recent=recent, folder=folder)
+        begin_ms = int(recent.next_ms)  # streams are sent one after the other
+        is_cut |= found.is_cut
         report = dry_report(plan, found)
-        results.append(_as_json(found, report))
+        results.append(findings.stream_json(plan, found, report, rate))
         if not as_json:
-            click.echo(_as_text(plan, found, report, settings.rate))
+            click.echo(findings.stream_text(plan, found, report, rate))
+    people = findings.people_json(folder, _why_not(types, is_cut=is_cut))
+    has_events = bool(types & {*EVENTS})
+    if not as_json and (told := findings.people_text(people, has_events=has_events)):
+        click.echo(told)
     code = worst([result["exit_code"] for result in results])
     if as_json:
-        told = results[0] if len(plans) == 1 else {"exit_code": code, "streams": results}
-        click.echo(json.dumps(told, ensure_ascii=False))
+        one = {**results[0], "people": people}
+        many = {"exit_code": code, "streams": results, "people": people}
+        click.echo(json.dumps(one if len(plans) == 1 else many, ensure_ascii=False))
     return code
 
 
-def _as_json(found: Survey, report: Report) -> dict[str, Any]:
-    return {
-        **report.to_json(),
-        "would_send": {
-            "messages": found.counts.built,
-            "requests": found.batches,
-            "bytes": found.body_bytes,
-            "longest_message_bytes": found.longest_bytes,
-        },
-        "notes": [
-            {"column": column, "what": what, "count": count}
-            for (column, what), count in found.notes.items()
-        ],
-        "causes": [vars(cause) for cause in found.causes.values()],
-    }
-
-
-def _as_text(plan: Plan, found: Survey, report: Report, rate: float | str | None) -> str:
-    from backfill.report import counted, sized  # noqa: PLC0415  heavy, and --help needs none of it
-
-    rows = report.rows
-    lines = [f"{report.stream}: {counted(rows['read'], 'row')} read"]
-    lines.append(
-        f"  would send {counted(found.counts.built, 'message')}"
-        f" in {counted(found.batches, 'request')}, {sized(found.body_bytes)}"
-        f"{_time(plan, found, rate)}"
-    )
-    if found.longest_bytes:
-        lines.append(f"  the longest row has {found.longest_bytes:,} bytes of messages")
-    times = report.timestamps
-    if times["min"]:
-        lines.append(f"  times from {times['min']} to {times['max']}")
-        lines.append(f"  {times['within_72h']:,} events are newer than 72 hours")
-    for bucket in ("rejected", "held"):
-        if rows[bucket]:
-            lines.append(f"  {bucket} {rows[bucket]:,}:")
-    for cause in sorted(found.causes.values(), key=lambda c: -c.count):
-        lines.append(
-            f"    {cause.count:>9,} × {cause.code}{' in ' + cause.column if cause.column else ''}"
-        )
-        lines += [f"      {s['file']}:{s['row']}: {s['reason']}" for s in cause.samples]
-    for (column, what), count in found.notes.items():
-        lines.append(f"  note: {column}: {count:,} {what}")
-    if not rows["rejected"] and not rows["held"]:
-        lines.append("  no row would be rejected or held")
-    return "\n".join(lines)
-
-
-def _time(plan: Plan, found: Survey, rate: float | str | None) -> str:
-    given = plan.job.mapping.document.delivery.rate if rate is None else rate
-    if isinstance(given, str) or not found.batches:
-        return ""
-    seconds = found.batches / given
-    if seconds < 60:  # noqa: PLR2004  a minute
-        return f", about {max(seconds, 1):.0f} s at {given:g} requests/s"
-    return f", about {seconds / 60:,.0f} min at {given:g} requests/s"
+def _why_not(types: set[str], *, is_cut: bool) -> str:
+    """Return why events of people whom no identify creates are not looked for, '' if they are."""
+    if "identify" not in types:
+        return "since no identify is among these mappings; check them all together"
+    return "since --limit leaves people out" if is_cut else ""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import shutil
+import sys
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from backfill.cli import options
+from backfill.cli.layout import lines_of
 
 if TYPE_CHECKING:
+    from backfill.mapping.origin import Origins
     from backfill.sample import Shown
+
+CELL_CHARS: Final = 100
+WIDE: Final = 120
+"""A terminal with so many columns has the cells and the messages side by side."""
+CELLS_WIDTH: Final = 46
 
 
 @click.command(short_help="The exact messages of some rows, beside the row.")
@@ -18,6 +28,9 @@ if TYPE_CHECKING:
 @options.SOURCE
 @click.option("-n", "count", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--row", type=click.IntRange(1), help="Begin at this row, as a spreadsheet counts.")
+@click.option(
+    "--explain", is_flag=True, help="Say which line of the mapping each member comes from."
+)
 @options.RECENT
 @options.JSON
 def preview(
@@ -26,6 +39,7 @@ def preview(
     sources: tuple[str, ...],
     count: int,
     row: int | None,
+    explain: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -34,66 +48,82 @@ def preview(
     \b
     Example:
       backfill preview mappings/orders.yaml -n 2
-      backfill preview mappings/orders.yaml --row 1042 -n 1
+      backfill preview mappings/orders.yaml --row 1042 -n 1 --explain
     """
     options.leave_pandas_out()
     from backfill.launch import plan_of  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.mapping import load_mapping  # noqa: PLC0415
+    from backfill.mapping.origin import Origins  # noqa: PLC0415
     from backfill.sample import sample as rows_of  # noqa: PLC0415
 
     settings = options.settings_of(sources=sources, **given)
-    plan = plan_of(load_mapping(mapping), settings).hashed({})
+    loaded = load_mapping(mapping)
+    plan = plan_of(loaded, settings).hashed({})
     shown = list(rows_of(plan, count=count, first=row))
+    origins = Origins(loaded) if explain else None
     if as_json:
-        rows = [_as_json(one) for one in shown]
+        rows = [_as_json(one, origins) for one in shown]
         click.echo(json.dumps({"exit_code": 0, "rows": rows}, ensure_ascii=False, default=str))
         return
     if not shown:
         click.echo("there is no such row" if row else "the source has no rows")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for one in shown:
-        click.echo(_as_text(one))
+        click.echo(_as_text(one, origins, is_wide=width >= WIDE))
 
 
-def _as_json(one: Shown) -> dict[str, Any]:
+def _as_json(one: Shown, origins: Origins | None) -> dict[str, Any]:
     messages = [json.loads(text) for text in one.messages]
-    told = {"reason": one.reason} if one.reason else {}
+    told: dict[str, Any] = {"outcome": one.outcome}
+    if one.reason:
+        told["reason"] = one.reason
+    if one.with_row is not None:
+        told["with_row"] = one.with_row
+    if origins is not None:
+        told["origins"] = [
+            [
+                {"member": list(path), "at": str(found.place), "mapping": found.words}
+                for path, found in origins.of(index, message).items()
+            ]
+            for index, message in zip(one.indexes, messages, strict=True)
+        ]
     return {"file": one.file, "row": one.row, "cells": one.cells, "messages": messages, **told}
 
 
-def _as_text(one: Shown) -> str:
-    lines = [click.style(f"{one.file}:{one.row}", bold=True)]
-    for name, value in one.cells.items():
-        shown = str(value)
-        lines.append(f"  {name} = {shown if len(shown) <= 100 else shown[:99] + '…'}")  # noqa: PLR2004
-    if one.reason:
-        lines.append(click.style(f"  not sent: {one.reason}", fg="yellow"))
-    for text in one.messages:
-        lines.append("  ↓")
-        lines += [f"  {line}" for line in _indented(text)]
-    return "\n".join(lines)
+def _as_text(one: Shown, origins: Origins | None, *, is_wide: bool) -> str:
+    head = click.style(f"{one.file}:{one.row}", bold=True)
+    cells = [f"  {name} = {_short(str(value))}" for name, value in one.cells.items()]
+    right = []
+    if one.with_row is not None:
+        right.append(f"  goes with row {one.with_row}")
+    elif one.outcome != "sent":
+        right.append(click.style(f"  {one.outcome}: {one.reason}", fg="yellow"))
+    for at, text in enumerate(one.messages):
+        right += ["  ↓", *_message(text, one.indexes[at], origins)]
+    return "\n".join([head, *(_beside(cells, right) if is_wide else [*cells, *right])])
 
 
-def _indented(text: str) -> list[str]:
-    """Break a message into lines without touching its values: numbers keep their digits."""
-    lines, depth, in_string, at = [""], 0, False, 0
-    while at < len(text):
-        char = text[at]
-        if in_string:
-            step = 2 if char == "\\" else 1
-            lines[-1] += text[at : at + step]
-            in_string = char != '"'
-            at += step
-            continue
-        in_string = char == '"'
-        if char in "}]" and text[at - 1] not in "{[":
-            depth -= 1
-            lines.append("  " * depth)
-        elif char in "}]":
-            depth -= 1
-        lines[-1] += char + (" " if char == ":" else "")
-        if char in "{[":
-            depth += 1
-        if char == "," or (char in "{[" and text[at + 1] not in "}]"):
-            lines.append("  " * depth)
-        at += 1
+def _short(text: str) -> str:
+    return text if len(text) <= CELL_CHARS else text[: CELL_CHARS - 1] + "…"
+
+
+def _beside(cells: list[str], right: list[str]) -> list[str]:
+    """Put two columns side by side; a cell that is too wide for its column is cut."""
+    lines = []
+    for cell, text in zip_longest(cells, right, fillvalue=""):
+        fits = cell if len(cell) <= CELLS_WIDTH else cell[: CELLS_WIDTH - 1] + "…"
+        lines.append(f"{fits:<{CELLS_WIDTH}}{text}".rstrip())
     return lines
+
+
+def _message(text: str, index: int, origins: Origins | None) -> list[str]:
+    lines = lines_of(text)
+    if origins is None:
+        return [f"  {line.text}" for line in lines]
+    found = origins.of(index, json.loads(text))
+    told = []
+    for line in lines:
+        origin = None if line.member is None else found.get(line.member)
+        arrow = "" if origin is None else f"  ← {origin.place}  {origin.words}"
+        told.append(f"  {line.text}{click.style(arrow, dim=True) if arrow else ''}")
+    return told

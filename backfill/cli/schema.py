@@ -13,10 +13,10 @@ def schema() -> None:
 
     \b
     Example:
-      backfill schema > backfill.schema.json
-    and in a mapping's first line:
-      # yaml-language-server: $schema=backfill.schema.json
+      backfill schema > mappings/schema.json
+    and in the first line of each mapping beside it:
+      # yaml-language-server: $schema=schema.json
     """
-    from backfill.mapping import json_schema  # noqa: PLC0415  heavy, and --help needs none of it
+    from backfill.mapping.schema import json_schema  # noqa: PLC0415  heavy, and --help needs none of it
 
     click.echo(json.dumps(json_schema(), indent=2))

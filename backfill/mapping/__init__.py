@@ -1,6 +1,5 @@
 """YAML → `Mapping`. A `Mapping` exists only if it is valid."""
 
-from backfill.mapping.document import json_schema
 from backfill.mapping.load import Mapping, find_mappings, load_mapping
 
-__all__ = ["Mapping", "find_mappings", "json_schema", "load_mapping"]
+__all__ = ["Mapping", "find_mappings", "load_mapping"]

@@ -201,9 +201,3 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 def keys_of(model: type[BaseModel]) -> list[str]:
     """The keys a part may have, as they are written."""
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the language (draft 2020-12), from the models themselves."""
-    schema = Document.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -20,7 +20,7 @@ from backfill.mapping.document import Document
 from backfill.mapping.expression import parse as parse_expression
 from backfill.mapping.kinds import faults_in
 from backfill.mapping.reads import Expression, columns_of, expressions_of, named_in, star_paths
-from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of
+from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of, taken
 from backfill.mapping.strict_yaml import parse
 from backfill.mapping.tree import walk
 from backfill.mapping.words import lint_of, nearest, path_of
@@ -98,6 +98,15 @@ class Mapping:
                 refused += [each.within(("messages", index)) for each in writer.refused]
             self._written_out[columns] = (made, refused)
         return self._written_out[columns]
+
+    def taken(self) -> list[tuple[Path, dict[str, str]]]:
+        """Return for each `"*"` which column became which member, of all columns met so far."""
+        found: dict[Path, dict[str, str]] = {path: {} for path in self.star_places}
+        for messages, _ in self._written_out.values():
+            for index, one in enumerate(messages):
+                for path, members in taken(self.document.messages[index], one):
+                    found[("messages", index, *path)] |= members
+        return list(found.items())
 
     def check_columns(self, columns: Sequence[str], where: str, *, is_open: bool = False) -> None:
         """Raise MappingError naming every column that the source does not have.

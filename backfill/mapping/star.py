@@ -120,6 +120,20 @@ def source_faults(
     return found
 
 
+def taken(message: Any, written: Any) -> list[tuple[Path, dict[str, str]]]:
+    """Return for each `"*"` of a message where it stands, and which column became which member.
+
+    written: the same message with every `"*"` written out.
+    """
+    whole = dict(_places(written))
+    found = []
+    for path, members in _places(message):
+        if isinstance(members.get(STAR), StarForm):
+            new = {key: form for key, form in whole.get(path, {}).items() if key not in members}
+            found.append(((*path, STAR), new))
+    return found
+
+
 def _stars(message: Any, at: Path) -> list[tuple[Path, StarForm]]:
     return [
         ((*at, *path, STAR), form)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 COMMENT_COLUMN: Final = 44
 """Where comments begin, so that they read as a column of their own."""
 
-SCHEMA: Final = "backfill.schema.json"
+SCHEMA: Final = "schema.json"
+"""Beside the mapping: editors take the path as relative to it."""
+
 LINE_MAX: Final = 1 << 16
 PLAIN: Final = r"(?:\.{1,2}/)*[^\W\d](?:[\w ./-]*\w)?"
 """Texts that are written without quotes. ruamel.yaml leaves them out of some that need them: `:0`
