@@ -6,7 +6,7 @@ from them. `backfill/mapping/load.py` turns their faults into words with places.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
