@@ -22,6 +22,7 @@ from backfill.mapping.document import (
     StarForm,
 )
 from backfill.mapping.groups import group_faults
+from backfill.mapping.nightly import nightly_faults
 from backfill.mapping.star import star_faults
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def faults_of(document: Document, name: str) -> list[Fault]:
     if not NAME.fullmatch(name):
         fix = "use letters, digits, '.', '_' and '-'"
         found.append((("name",), "bad-name", f"{name!r} cannot name a folder", fix))
-    found += _source(document) + _guards(document)
+    found += _source(document) + _guards(document) + nightly_faults(document)
+    if document.watermark is not None:
+        how = document.watermark.form()
+        found += _timezone(how, ("watermark",)) + _pattern(how, ("watermark",))
     for index, message in enumerate(document.messages):
         at: Path = ("messages", index)
         found += _members(message, at) + _reserved(message, at, document.guards.allow)
@@ -290,6 +294,8 @@ def columns_of(document: Document) -> list[tuple[str, Path]]:
         found += [(name, ("rows", "group_by")) for name in document.rows.group_by]
         if document.rows.order_within is not None:
             found.append((document.rows.order_within, ("rows", "order_within")))
+    if document.watermark is not None:
+        found.append((document.watermark.column, ("watermark", "column")))
     for index, message in enumerate(document.messages):
         for path, form, is_field in forms_of(message, ("messages", index)):
             if is_field or (path[2:] == ("timestamp",) and form == NOW):

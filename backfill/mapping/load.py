@@ -195,7 +195,15 @@ def _fingerprint(name: str, document: Document) -> str:
         mode="json", by_alias=True, exclude={"delivery": True, "after": True, "source": {"path"}}
     )
     meaning["name"] = name
+    _forget_defaults(meaning)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def _forget_defaults(meaning: dict[str, Any]) -> None:
+    """Leave out words that a mapping does not use: it means what it meant before they came."""
+    for part, word in ((meaning, "mode"), (meaning, "watermark"), (meaning["source"], "files")):
+        if part[word] in ("all", None):
+            del part[word]
 
 
 def find_mappings(paths: Iterable[str | FilePath]) -> list[Mapping]:

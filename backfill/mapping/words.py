@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final = {"expr", "where", "when", "mode", "watermark", "files"}
+LATER: Final = {"expr", "where", "when"}
 """Words of the language that this version does not speak yet."""
 
 TYPES: Final = {
