@@ -89,6 +89,7 @@ def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
     by_code = {code: codes.count(code) for code in set(codes)}
     counts = Counts(
         filtered=batch.filtered,
+        unchanged=batch.unchanged,
         held=batch.held.num_rows,
         rejected=len(codes),
         built=int(batch.messages.sum()),

@@ -26,8 +26,8 @@ ROOMS: Final = (
     *("natural", "convert"),
     *("exact", "operand", "judge", "casts", "compute", "evaluate"),
     *("aggregate", "transform", "message"),
-    *("validate", "identity", "encode", "piece", "batch", "watermark", "order", "grouping"),
-    *("units", "durable", "known", "changed", "since", "plan", "pipeline"),
+    *("validate", "identity", "encode", "durable", "known", "changed", "piece", "batch"),
+    *("watermark", "order", "grouping", "units", "since", "plan", "pipeline"),
     *(
         "answer",
         "whole",

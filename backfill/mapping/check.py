@@ -287,8 +287,7 @@ def _else(form: Options, path: Path) -> list[Fault]:
     return [((*path, "else"), "wrong-value", f"else: {other!r} is not known", fix)]
 
 
-def columns_of(document: Document) -> list[tuple[str, Path]]:
-    """Every column of the source that is named, with the path of where it is named."""
+def _beside_messages(document: Document) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = [(name, ("key",)) for name in document.key]
     if document.rows is not None:
         found += [(name, ("rows", "group_by")) for name in document.rows.group_by]
@@ -296,6 +295,12 @@ def columns_of(document: Document) -> list[tuple[str, Path]]:
             found.append((document.rows.order_within, ("rows", "order_within")))
     if document.watermark is not None:
         found.append((document.watermark.column, ("watermark", "column")))
+    return found
+
+
+def columns_of(document: Document) -> list[tuple[str, Path]]:
+    """Every column of the source that is named, with the path of where it is named."""
+    found = _beside_messages(document)
     for index, message in enumerate(document.messages):
         for path, form, is_field in forms_of(message, ("messages", index)):
             if is_field or (path[2:] == ("timestamp",) and form == NOW):

@@ -324,8 +324,7 @@ def _lag(value: object) -> str:
 
 
 Lag = Annotated[
-    Annotated[int, Tag(f"{TAG}steps"), Field(ge=0, le=10**15)]
-    | Annotated[str, Tag(f"{TAG}words")],
+    Annotated[int, Tag(f"{TAG}steps"), Field(ge=0, le=10**15)] | Annotated[str, Tag(f"{TAG}words")],
     Discriminator(_lag),
 ]
 

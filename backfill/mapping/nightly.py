@@ -34,7 +34,9 @@ def lag_of(watermark: WatermarkSpec) -> int | None:
 def counts_twice(document: Document) -> bool:
     """Whether an event that is sent again counts again: nothing but its row says what it is."""
     has_key = document.key or document.rows is not None
-    return not has_key and any(_is_event(one) and one.messageId is None for one in document.messages)
+    return not has_key and any(
+        _is_event(one) and one.messageId is None for one in document.messages
+    )
 
 
 def keeps_ids(document: Document) -> bool:
