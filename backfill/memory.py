@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill.changed import Changes
@@ -19,7 +19,7 @@ from backfill.delivered import LENGTH, note_delivered
 from backfill.durable import Appended, make_folder
 from backfill.errors import MismatchError
 from backfill.known import DamagedError, Known, block_of, journalled, merge
-from backfill.mapping.nightly import lag_of
+from backfill.mapping.nightly import keeps_ids, lag_of
 from backfill.shard import highest_of
 from backfill.since import Since
 
@@ -50,6 +50,8 @@ class Memory:
     """The stream's own store, of a retry too."""
     main: State | None = None
     """The stream's own state, where this is a retry."""
+    words: list[str] = field(default_factory=list)
+    """What a person is told when a run begins."""
 
     @property
     def _folder(self) -> Path:
@@ -67,6 +69,7 @@ class Memory:
                 self.main.known = ""  # what it says is no longer so once this retry has sent a row
                 self.home.save(self.main)
             return
+        self.words += _words(before, mapping)
         if before is None:
             return
         if document.source.files == "new":
@@ -161,6 +164,22 @@ def rehearsed(plan: Plan, state: State | None, folder: Path) -> Plan:
     if document.mode == "since":
         since = since_of(plan, state, home.path)
     return replace(plan, job=replace(plan.job, changes=changes, since=since))
+
+
+def _words(before: State | None, mapping: Mapping) -> list[str]:
+    if mapping.document.mode != "changed":
+        return []
+    if before is not None and before.known:
+        if before.mapping == mapping.fingerprint:
+            return []
+        what = (
+            "its meaning has changed since the last run: rows that differ by it are sent too"
+        )
+    elif keeps_ids(mapping.document):
+        what = "events of a row that changes keep their message ids: they are taken for repeats"
+    else:
+        return []
+    return [f"{mapping.path}: {what}"]
 
 
 def since_of(plan: Plan, state: State | None, where: Path) -> Since:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from backfill.encode import Encoded, Named, encode
 from backfill.errors import SourceError
 from backfill.evaluate import is_true
 from backfill.known import no_prints
+from backfill.mapping.nightly import keeps_ids
 from backfill.message import Draft, draft, identifier, texts_of_value
 from backfill.source import LINE, SourceFile, Span, check_unchanged
 from backfill.units import Units, grouped, single, told_of
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from backfill.since import Later
     from backfill.source import Reader, Span
     from backfill.watermark import Watermark
+
+
+KEPT_IDS: Final = (
+    "rows have events, which keep their message ids when the row changes: the destination takes"
+    " them for repeats"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     rejects, held = told_of(units, checked, span.start)
     settled = mark.is_settled(span.start, frame.count, lane)
     keep = checked.keep & ~settled[units.firsts]
-    same, prints = _judged(job, drafts, keys, keep)
+    same, prints = _judged(job, drafts, keys, keep, frame)
     keep &= ~same
     numbers = _numbers(span, units)
     made = _encoded(_named(job, shard, span), drafts, keys, keep, numbers, prints)
@@ -265,10 +272,13 @@ def _encoded(
 
 
 def _judged(
-    job: Job, drafts: list[Draft], keys: list[pa.StringArray], keep: np.ndarray
+    job: Job, drafts: list[Draft], keys: list[pa.StringArray], keep: np.ndarray, frame: Frame
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mask of the units that are delivered as they are, and the prints of the others."""
     same = np.zeros(len(keep), bool)
+    document = job.mapping.document
+    if document.mode == "changed" and keeps_ids(document):
+        frame.note(", ".join(job.mapping.key), KEPT_IDS, int(keep.sum()))
     if job.changes is None or not keep.any():
         return same, no_prints()
     prints = printed(drafts, keys, keep)

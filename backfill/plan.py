@@ -144,7 +144,7 @@ def make_plan(
 ) -> Plan:
     """Find and open the files, and check that the mapping fits them. Reads headers only.
 
-    given: what to read instead of the source (dead letters, or some of its files). Raises UsageError,
+    given: what to read instead of the source (dead letters, some of its files). Raises UsageError,
     SourceError or MappingError with every fault of the mapping against the files.
     """
     found = given or input_of(mapping, sources)

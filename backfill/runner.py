@@ -165,9 +165,9 @@ def _run(
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
     way = {"proxy": options.proxy} if options.proxy else {}
     log.note("start", {**started, "destination": options.destination, **way})
-    for words in past.picked.words:
+    for words in (*past.picked.words, *memory.words):
         options.tell(words)
-        log.note("files", {"told": words})
+        log.note("told", {"words": words})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:
