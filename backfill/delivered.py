@@ -35,6 +35,8 @@ class Picked:
     """The files of one run, and what is to be said of the others."""
 
     files: list[SourceFile]
+    found: list[SourceFile]
+    """All that were looked at."""
     delivered: list[str] = field(default_factory=list)
     """Left out, since their content was delivered before."""
     changed: list[str] = field(default_factory=list)
@@ -82,12 +84,12 @@ def pick(
     if state is not None and not state.is_finished:
         return _pinned(found, state)
     if not is_new_only:
-        return Picked(found)
+        return Picked(found, found)
     before = delivered_before(folder, state)
     known = {file.sha256 for file in before}
     places = {place_of(file.path) for file in before}
-    made = Picked([])
-    for file in with_hashes(found, before, watch):
+    made = Picked([], with_hashes(found, before, watch))
+    for file in made.found:
         if file.sha256 in known:
             made.delivered.append(file.path)
             continue
@@ -102,8 +104,9 @@ def _pinned(found: list[SourceFile], state: State) -> Picked:
     by_place = {place_of(file.path): file for file in found}
     pinned = [by_place.pop(place_of(file.path), None) for file in state.files]
     if None in pinned:  # they may have been renamed; what does not fit is named elsewhere
-        return Picked(found)
-    return Picked([file for file in pinned if file], late=[file.path for file in by_place.values()])
+        return Picked(found, found)
+    files = [file for file in pinned if file]
+    return Picked(files, found, late=[file.path for file in by_place.values()])
 
 
 def with_hashes(

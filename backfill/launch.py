@@ -138,7 +138,9 @@ def _own_files(mapping: Mapping, settings: Settings, heed: Callable[[], None]) -
         picked = pick(found.files, state, folder, is_new_only=is_new_only, watch=heed)
     except MismatchError:
         return found
-    return Input(picked.files, found.open, len(picked.files) > 1)
+    for words in picked.words if settings.dry_run else ():
+        settings.tell(words)
+    return Input(picked.files, found.open, len(picked.files) > 1, picked.found)
 
 
 def retry_all(

@@ -172,9 +172,7 @@ def _words(before: State | None, mapping: Mapping) -> list[str]:
     if before is not None and before.known:
         if before.mapping == mapping.fingerprint:
             return []
-        what = (
-            "its meaning has changed since the last run: rows that differ by it are sent too"
-        )
+        what = "its meaning has changed since the last run: rows that differ by it are sent too"
     elif keeps_ids(mapping.document):
         what = "events of a row that changes keep their message ids: they are taken for repeats"
     else:

@@ -82,6 +82,8 @@ class Plan:
 
     job: Job
     shards: tuple[Shard, ...]
+    found: tuple[SourceFile, ...] = ()
+    """The files of the source, also those that are left out."""
 
     def hashed(
         self, known: dict[tuple[str, int, int], str], watch: Callable[[], None] = lambda: None
@@ -100,7 +102,14 @@ class Plan:
         return replace(self, shards=tuple(shards))
 
     def only(self, files: Sequence[SourceFile]) -> Plan:
-        """Return the plan of some of its files, in this order, as if there were no others."""
+        """Return the plan of some of the files, in this order, as if there were no others.
+
+        Raises MappingError or SourceError for one that is looked at for the first time.
+        """
+        known = {shard.file.path for shard in self.shards}
+        for file in files:
+            if file.path not in known:
+                check_fit(self.job.mapping, self.job.open(file), file.path)
         labels = labels_of([file.path for file in files])
         shards = [
             Shard(at, file, label)
@@ -123,6 +132,8 @@ class Input:
     files: list[SourceFile]
     open: Callable[[SourceFile], Reader]
     is_many: bool
+    found: Sequence[SourceFile] = ()
+    """Also the files that are left out for now; none: these are all."""
 
 
 def input_of(mapping: Mapping, sources: Sequence[str]) -> Input:
@@ -164,7 +175,8 @@ def make_plan(
     )
     labels = labels_of([file.path for file in files])
     shards = zip(files, labels, strict=True)
-    return Plan(job, tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards)))
+    made = tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards))
+    return Plan(job, made, tuple(found.found or files))
 
 
 def _grouping(mapping: Mapping, files: list[SourceFile]) -> Grouping | None:

@@ -47,8 +47,7 @@ def past_of(
     heed: called now and then while files are hashed. Raises MismatchError where the state fits
     neither a begin nor a resume.
     """
-    files = [shard.file for shard in plan.shards]
-    picked = pick(files, before, where.parent, is_new_only=is_new_only, watch=heed)
+    picked = pick(list(plan.found), before, where.parent, is_new_only=is_new_only, watch=heed)
     known = [*delivered_before(where.parent, before), *before.files] if before else []
     plan = plan.only(with_hashes(picked.files, known, heed))
     state = fitting(before, plan, where)
