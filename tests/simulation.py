@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from backfill import pipeline, runner, shard
-from backfill.batch import CLOSE, OPEN, Encodings, Limits
+from backfill.batch import Encodings, Limits
 from backfill.checkpoint import FileState, State
 from backfill.deliver import Delivery, Failed, Unsent
 from backfill.errand import Post, Settings, Wait, errand
@@ -41,6 +41,7 @@ from backfill.errors import (
     ResumableError,
     UsageError,
 )
+from backfill.piece import CLOSE, OPEN
 from backfill.pipeline import Read
 from backfill.plan import Job, Shard
 from backfill.ratelimit import SHARE_MIN, TokenBucket

@@ -10,7 +10,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from backfill.mapping.forms import FORMS, TAG, Members, OneOrMany, Part, Value
+from backfill.mapping.forms import (
+    FORMS,
+    TAG,
+    ColumnForm,
+    Members,
+    OneOrMany,
+    Part,
+    Value,
+)
 
 
 class MessageBase(Part):
@@ -132,6 +140,7 @@ class SourceSpec(Part):
     format: Literal["csv", "parquet", "jsonl"] | None = None
     csv: CsvDialect = CsvDialect()
     blank: OneOrMany = Field(default=[""])
+    files: Literal["all", "new"] = "all"
 
 
 class RowsSpec(Part):
@@ -140,6 +149,33 @@ class RowsSpec(Part):
     group_by: OneOrMany = Field(min_length=1)
     order_within: str | None = None
     max_rows: int = Field(default=500, ge=1, le=10_000)
+
+
+def _lag(value: object) -> str:
+    return f"{TAG}words" if isinstance(value, str) else f"{TAG}steps"
+
+
+Lag = Annotated[
+    Annotated[int, Tag(f"{TAG}steps"), Field(ge=0, le=10**15)] | Annotated[str, Tag(f"{TAG}words")],
+    Discriminator(_lag),
+]
+
+
+class WatermarkSpec(Part):
+    """The column by which a run knows what is later than the runs before it."""
+
+    column: str
+    lag: Lag = 0
+    type: Literal["timestamp", "date", "integer"] | None = None
+    format: OneOrMany = Field(default=["iso8601"])
+    timezone: str | None = None
+    ambiguous: Literal["reject", "earliest", "latest"] = "reject"
+
+    def form(self) -> ColumnForm:
+        """Return how its cells are read."""
+        names = self.model_fields_set - {"lag", "type"}
+        said = {name: getattr(self, name) for name in names}
+        return ColumnForm.model_construct(names, **said)
 
 
 class Guards(Part):
@@ -178,7 +214,9 @@ class Document(Part):
     name: str | None = None
     after: OneOrMany = Field(default=[])
     source: SourceSpec
+    mode: Literal["all", "changed", "since"] = "all"
     key: OneOrMany = Field(default=[])
+    watermark: WatermarkSpec | None = None
     where: str | None = None
     rows: RowsSpec | None = None
     messages: list[Message] = Field(min_length=1)
@@ -191,6 +229,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     **MESSAGES,
     "source": SourceSpec,
     "rows": RowsSpec,
+    "watermark": WatermarkSpec,
     "csv": CsvDialect,
     "guards": Guards,
     "delivery": DeliverySpec,

@@ -76,12 +76,19 @@ def expressions_of(document: Document) -> Iterator[Expression]:
                 yield Expression(form.expr, (*path, "expr"), around=around)
 
 
-def columns_of(document: Document) -> list[tuple[str, Path, int | None]]:
-    """Every column of the source that is named: name, path, and the character in an expression."""
+def _beside_messages(document: Document) -> list[tuple[str, Path, int | None]]:
     found: list[tuple[str, Path, int | None]] = [(name, ("key",), None) for name in document.key]
     if (rows := document.rows) is not None:
         found += [(name, ("rows", "group_by"), None) for name in rows.group_by]
         found += [(name, ("rows", "order_within"), None) for name in [rows.order_within] if name]
+    if document.watermark is not None:
+        found.append((document.watermark.column, ("watermark", "column"), None))
+    return found
+
+
+def columns_of(document: Document) -> list[tuple[str, Path, int | None]]:
+    """Every column of the source that is named: name, path, and the character in an expression."""
+    found = _beside_messages(document)
     for index, message in enumerate(document.messages):
         for path, form, around in forms_of(message, ("messages", index)):
             if around or (path[2:] == ("timestamp",) and form == NOW):

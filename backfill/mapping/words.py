@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final = {"mode", "watermark", "files"}
+LATER: Final[set[str]] = set()
 """Words of the language that this version does not speak yet."""
 
 TYPES: Final = {
