@@ -254,6 +254,8 @@ ELSEWHERE: Final = {
     Code.KEY_BLANK: "test_a_row_with_a_blank_in_its_key_is_rejected",
     Code.RECENT_EVENT: "test_recent_events_are_held_unless_the_mapping_decides",
     Code.REFUSED: "the destination's own word",
+    Code.WATERMARK_BLANK: "test_nightly",
+    Code.WATERMARK_FUTURE: "test_nightly",
 }
 
 
