@@ -6,7 +6,8 @@ library: golden tests pin it.
 
 With a key: the 128 bits of MurmurHash3_x64_128 (seed 0) over the JSON text
 `["stream",index,"key",…]`; for identify, group and alias the message follows, without its id, as
-the last item, since an update is a new message and an event is one event.
+the last item, since an update is a new message and an event is one event. Where it changes what is
+known under its key, the number of the change follows: one that is taken back is a new message.
 Without a key: 78 bits of BLAKE2b over `["stream","sha256 of the file",index]`, then the row
 (from 0) in 10 digits.
 """

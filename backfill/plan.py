@@ -21,6 +21,7 @@ from backfill.mapping.words import nearest
 from backfill.message import draft
 from backfill.natural import parents_of
 from backfill.operand import kind_of
+from backfill.since import Since
 from backfill.source import Groups, Span, find_files, hashed, open_file
 from backfill.units import grouped
 from backfill.validate import Rules
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from backfill.changed import Changes
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
-    from backfill.since import Since
     from backfill.source import Reader, SourceFile
 
 LANES_MAX = 16
@@ -175,11 +175,18 @@ def make_plan(
         open=found.open,
         is_many=found.is_many,
         grouping=_grouping(mapping, files),
+        since=_since(mapping, now_ms),
     )
     labels = labels_of([file.path for file in files])
     shards = zip(files, labels, strict=True)
     made = tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards))
     return Plan(job, made, tuple(found.found or files))
+
+
+def _since(mapping: Mapping, now_ms: int) -> Since | None:
+    """As long as nobody says what is known, all rows are later; their watermarks are read."""
+    watermark = mapping.document.watermark
+    return None if watermark is None else Since(watermark, now_ms, None)
 
 
 def _grouping(mapping: Mapping, files: list[SourceFile]) -> Grouping | None:

@@ -202,6 +202,24 @@ def test_a_key_that_stands_twice_leaves_its_last_row_in_force(night: Night) -> N
     assert night.sent == [("1", "b"), ("1", "b")]
 
 
+def test_a_key_that_stands_twice_is_judged_the_same_after_an_interruption(night: Night) -> None:
+    night.rows(["1,a", "2,a"])
+    night.run()
+    night.sent  # noqa: B018
+    night.rows(["1,b", "2,a", "1,a"])
+    night.run(limit=1)
+    assert counts(night.run()) == {"read": 3, "delivered": 2, "unchanged": 1}
+    assert night.sent == [("1", "b"), ("1", "a")]
+
+
+def test_a_message_id_that_is_mapped_is_no_content(night: Night) -> None:
+    mapping = PEOPLE.replace("userId: id", "userId: id\n    messageId: other")
+    night.rows(["1,a,x"], "id,plan,other")
+    night.run(mapping)
+    night.rows(["1,a,y"], "id,plan,other")
+    assert counts(night.run(mapping)) == {"read": 1, "unchanged": 1}
+
+
 def test_a_row_that_was_rejected_held_or_refused_is_not_known(night: Night) -> None:
     mapping = PEOPLE.replace("plan: plan", "plan: {column: plan, type: integer}")
     night._ledger.answer = lambda body: Reply(400 if b'"plan":2' in body else 200)  # noqa: SLF001
@@ -517,7 +535,7 @@ def test_an_unchanged_source_sends_nothing_not_even_what_is_within_the_lag(night
 
 
 def test_a_watermark_that_is_blank_unreadable_or_in_the_future_rejects_its_row(
-    night: Night,
+    night: Night, cli: Cli
 ) -> None:
     night.rows(
         at("", "soon", "2020-01-01", "9999-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), "id,at"
@@ -535,6 +553,8 @@ def test_a_watermark_that_is_blank_unreadable_or_in_the_future_rejects_its_row(
         ),
     ]
     assert night.state["watermark"]["value"] == 1_577_836_800_000
+    assert counts(night.run(SINCE, dry_run=True, restart=True))["rejected"] == 4
+    assert "watermark-blank" in cli("check", "people.yaml").out
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,8 @@ ELSEWHERE: Final = {
     Code.GROUP_AGAIN: "test_grouping",
     Code.GROUP_TOO_LONG: "test_grouping",
     Code.GROUP_BROKEN: "test_grouping",
+    Code.WATERMARK_BLANK: "test_nightly",
+    Code.WATERMARK_FUTURE: "test_nightly",
 }
 
 
