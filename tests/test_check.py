@@ -94,6 +94,7 @@ orders: 9 rows read
             1 × recent-event in at
       orders.csv:8: at: the event of 'TIME' is newer than 72 hours and could start campaigns
       fix: decide with guards: {recent_events: send} or hold
+in all: 8 messages in 2 requests, 1.2 kB, about 1 s: 5 identify, 3 track
 people:
   1 id has several emails
     people.csv:2: '1' ann@example.com, people.csv:5: '1' ann@other.example
@@ -135,6 +136,13 @@ def test_check_tells_programs_the_same_under_stable_keys(cli: Cli) -> None:
     assert (first["code"], first["bucket"], first["count"]) == ("number-unreadable", "rejected", 4)
     assert first["fix"] == "correct the cell, or set decimal: and thousands: for this column"
     assert first["samples"][0]["reason"] == "total: 'none' is not a number"
+    assert done.report["would_send"] == {
+        "messages": 8,
+        "requests": 2,
+        "bytes": 706 + 469,
+        "by_type": {"identify": 5, "track": 3},
+        "seconds": 2 / 50,
+    }
     told = done.report["people"]
     assert told["identify_messages"] == 5
     assert told["ids_with_several_emails"]["count"] == 1
