@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from backfill.columns import integers, offsets
+from backfill.known import no_prints
+from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, times
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
@@ -21,12 +23,8 @@ if TYPE_CHECKING:
     from backfill.message import Made
     from backfill.source import Span
 
-OPEN: Final = b'{"batch":['
-CLOSE: Final = b"]}"
 SPANS_AHEAD: Final = 8
 """A lane that fills slowly is sent after so many record batches, so that nothing waits for ever."""
-
-NEVER: Final = np.iinfo(np.int64).min
 
 
 def no_rows() -> np.ndarray:
@@ -51,6 +49,8 @@ class Encodings:
     held: pa.Table
     filtered: np.ndarray = field(default_factory=no_rows)
     """The rows of the file that nothing is to be sent of, ascending."""
+    unchanged: np.ndarray = field(default_factory=no_rows)
+    """The rows of the file that are delivered as they are, ascending."""
     sizes: np.ndarray | None = None
     """How many rows each text stands for; None: one each."""
     messages: np.ndarray | None = None
@@ -59,6 +59,10 @@ class Encodings:
     """Words about values that are sent: (column, what) → how many."""
     made: Made | None = None
     """What the texts were written from."""
+    prints: np.ndarray = field(default_factory=no_prints)
+    """What each text makes known under its key, or none."""
+    highest: int | None = None
+    """The highest watermark of the span."""
 
     @property
     def firsts(self) -> np.ndarray:
@@ -97,6 +101,9 @@ class Batch:
     """The record batches its rows come from, for the cells of rejects."""
     times: tuple[int, int, list[np.ndarray]] | None = field(repr=False)
     """Smallest and largest instant in ms, and all of them in some columns."""
+    unchanged: int = 0
+    prints: np.ndarray = field(default_factory=no_prints, repr=False)
+    """What each of the n texts makes known under its key, or none."""
 
     def newer_than(self, instant_ms: int) -> int:
         """Count the timestamps after an instant."""
@@ -126,16 +133,6 @@ class Batch:
         return OPEN + b",".join(texts) + CLOSE
 
 
-@dataclass
-class _Piece:
-    data: memoryview
-    bounds: np.ndarray
-    rows: np.ndarray
-    sizes: np.ndarray
-    messages: np.ndarray
-    times: list[np.ndarray]
-
-
 @dataclass(frozen=True, slots=True)
 class _Part:
     """The texts of one span in one lane, in order."""
@@ -147,19 +144,21 @@ class _Part:
     times: list[np.ndarray]
     rejects: pa.Table
     held: pa.Table
-    filtered: np.ndarray
+    quiet: tuple[np.ndarray, ...]
+    """The rows that are filtered, and those that are unchanged."""
+    prints: np.ndarray
 
 
 @dataclass
 class _Lane:
     start: int
     end: int
-    pieces: list[_Piece] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     body_bytes: int = 0
     messages: int = 0
     rejects: list[pa.Table] = field(default_factory=list)
     held: list[pa.Table] = field(default_factory=list)
-    filtered: np.ndarray = field(default_factory=no_rows)
+    quiet: tuple[list[np.ndarray], ...] = field(default_factory=lambda: ([], []))
     spans: list[Span] = field(default_factory=list)
 
 
@@ -179,8 +178,9 @@ class Batcher:
             state.spans.append(given.span)
             _append(state.rejects, part.rejects)
             _append(state.held, part.held)
-            if len(part.filtered):
-                state.filtered = np.concatenate([state.filtered, part.filtered])
+            for at, rows in enumerate(part.quiet):
+                if len(rows):
+                    state.quiet[at].append(rows)
             yield from self._fill(lane, part, given.span)
             state.end = max(stop, state.end)
             if len(state.spans) >= SPANS_AHEAD:
@@ -205,7 +205,8 @@ class Batcher:
             given.times,
             given.rejects,
             given.held,
-            given.filtered,
+            (given.filtered, given.unchanged),
+            given.prints,
         )
         if given.lane is None or len(self._lanes) == 1:
             yield 0, whole
@@ -233,7 +234,8 @@ class Batcher:
                     [column[at] for column in given.times],
                     rejects,
                     held,
-                    given.filtered[given.lane[given.filtered - first] == lane],
+                    tuple(rows[given.lane[rows - first] == lane] for rows in whole.quiet),
+                    given.prints[at] if len(given.prints) else given.prints,
                 ),
             )
 
@@ -256,13 +258,14 @@ class Batcher:
             last = max(last, first + 1)  # one text over the limit of a body goes alone
             piece = data[at[first] : at[last]]
             state.pieces.append(
-                _Piece(
+                Piece(
                     piece,
                     at[first : last + 1] - at[first],
                     part.rows[row_at[first] : row_at[last]],
                     part.sizes[first:last],
                     part.messages[first:last],
                     [column[first:last] for column in part.times],
+                    part.prints[first:last],
                 )
             )
             state.body_bytes += len(piece)
@@ -280,20 +283,22 @@ class Batcher:
             lane=lane,
             start=state.start,
             stop=stop,
-            rows=_joined([piece.rows for piece in state.pieces]),
+            rows=joined([piece.rows for piece in state.pieces]),
             body=b"".join([OPEN, *parts, CLOSE]),
-            bounds=_bounds(state.pieces),
-            sizes=_joined([piece.sizes for piece in state.pieces]),
-            messages=_joined([piece.messages for piece in state.pieces]),
+            bounds=bounds(state.pieces),
+            sizes=joined([piece.sizes for piece in state.pieces]),
+            messages=joined([piece.messages for piece in state.pieces]),
             rejects=_before(state.rejects, stop),
             held=_before(state.held, stop),
-            filtered=int((state.filtered < stop).sum()),
+            filtered=_count_before(state.quiet[0], stop),
             spans=tuple(state.spans),
-            times=_times(state.pieces),
+            times=times(state.pieces),
+            unchanged=_count_before(state.quiet[1], stop),
+            prints=np.concatenate([no_prints(), *(piece.prints for piece in state.pieces)]),
         )
         state.start, state.end = stop, max(stop, state.end)
         state.pieces, state.body_bytes, state.messages = [], 0, 0
-        state.filtered = state.filtered[state.filtered >= stop]
+        state.quiet = tuple([rows[rows >= stop] for rows in some] for some in state.quiet)
         state.rejects, state.held = _from(state.rejects, stop), _from(state.held, stop)
         state.spans = spans
         return batch
@@ -303,6 +308,10 @@ def _firsts(sizes: np.ndarray) -> np.ndarray:
     """Return where the rows of each text begin among the rows of all."""
     found: np.ndarray = np.cumsum(sizes) - sizes
     return found
+
+
+def _count_before(some: list[np.ndarray], stop: int) -> int:
+    return sum(int((rows < stop).sum()) for rows in some)
 
 
 def _append(tables: list[pa.Table], table: pa.Table) -> None:
@@ -318,30 +327,3 @@ def _before(tables: list[pa.Table], stop: int) -> pa.Table:
 def _from(tables: list[pa.Table], stop: int) -> list[pa.Table]:
     kept = [table.filter(pa.array(integers(table["row"]) >= stop)) for table in tables]
     return [table for table in kept if table.num_rows]
-
-
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
-
-
-def _bounds(pieces: list[_Piece]) -> np.ndarray:
-    """Return where each row begins in the body; the last place is after a comma not there."""
-    found, at = [], len(OPEN)
-    for piece in pieces:
-        found.append(piece.bounds[:-1] + at)
-        at += int(piece.bounds[-1])
-    return np.append(_joined(found), at)
-
-
-def _times(pieces: list[_Piece]) -> tuple[int, int, list[np.ndarray]] | None:
-    """Return the smallest and the largest instant, and all of them."""
-    columns = [column for piece in pieces for column in piece.times if len(column)]
-    if not columns:
-        return None
-    oldest = min(int(column.min()) for column in columns)
-    if oldest == NEVER:  # some have none
-        columns = [kept for column in columns if len(kept := column[column != NEVER])]
-        oldest = min((int(column.min()) for column in columns), default=NEVER)
-    if not columns:
-        return None
-    return oldest, max(int(column.max()) for column in columns), columns

@@ -15,7 +15,7 @@ from backfill.coerce import instants, iso, single, texts
 from backfill.columns import STRING, integers, valid
 from backfill.convert import TYPES, times
 from backfill.exact import Exact
-from backfill.mapping.document import ColumnForm
+from backfill.mapping.forms import ColumnForm
 from backfill.mapping.functions import Kind
 from backfill.operand import Operand, active_cells
 from backfill.zone import UTC_MS

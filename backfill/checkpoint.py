@@ -48,7 +48,7 @@ class FileState:
 
 @dataclass
 class State:
-    """Everything a resume needs. It holds no key and no cell."""
+    """Everything a resume needs. It holds no key, and no cell but a watermark."""
 
     stream: str
     run_id: str
@@ -62,11 +62,17 @@ class State:
     files: list[FileState]
     counts: Counts = field(default_factory=Counts)
     lengths: dict[str, int] = field(default_factory=dict)
-    """Bytes of the dead-letter files."""
+    """Bytes of the files that grow: dead letters, what is known, what was delivered."""
     is_finished: bool = False
     saved_at: str = ""
     identity: str = ""
     """What the message ids were made of (`resume.identity_of`); "" in states before it was kept."""
+    known: str = ""
+    """The file of what is known under which key; "" where nothing is."""
+    watermark: dict[str, Any] = field(default_factory=dict)
+    """Column, type and the highest value of the runs that finished: an instant or an integer."""
+    highest: int | None = None
+    """That of this run so far."""
 
     def dump(self) -> bytes:
         """Return the document; the last member is the checksum of all before it."""

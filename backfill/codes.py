@@ -39,6 +39,8 @@ class Code(StrEnum):
     TIME_MISSING = "time-missing"
     TIME_FUTURE = "time-future"
     TIME_TOO_OLD = "time-too-old"
+    WATERMARK_BLANK = "watermark-blank"
+    WATERMARK_FUTURE = "watermark-future"
     JSON_UNREADABLE = "json-unreadable"
     NOT_A_LIST = "not-a-list"
     NOT_ONE_VALUE = "not-one-value"
@@ -124,6 +126,11 @@ REASONS: Final[dict[Code, Reason]] = {
     Code.TIME_TOO_OLD: Reason(
         "the time {value} is before the oldest allowed",
         "correct the cell or the epoch unit, or set guards: {{not_before: …}}",
+    ),
+    Code.WATERMARK_BLANK: Reason("the watermark is blank", "fill the cell"),
+    Code.WATERMARK_FUTURE: Reason(
+        "the watermark {value} lies in the future, and all rows up to it would count as delivered",
+        "correct the cell",
     ),
     Code.JSON_UNREADABLE: Reason("{value} is not JSON", "correct the cell"),
     Code.NOT_A_LIST: Reason("{value} is not a list of objects", "correct the cell"),

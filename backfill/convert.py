@@ -22,7 +22,7 @@ from backfill.source.jsontree import is_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backfill.mapping.document import ColumnForm
+    from backfill.mapping.forms import ColumnForm
 
 
 def as_json(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:

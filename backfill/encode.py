@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backfill import identity, spec
 from backfill.cells import Fault
@@ -48,16 +49,24 @@ class Encoded:
 
 
 def encode(
-    drafts: list[Draft], keys: list[pa.StringArray], rows: np.ndarray, named: Named
+    drafts: list[Draft],
+    keys: list[pa.StringArray],
+    rows: np.ndarray,
+    named: Named,
+    changes: np.ndarray | None = None,
 ) -> Encoded:
-    """Write the messages of n rows. rows: their rows in the file; keys: n texts each, or none."""
+    """Write the messages of n rows. rows: their rows in the file; keys: n texts each, or none.
+
+    changes: how often what was delivered under each key has changed with this row.
+    """
     columns: list[pa.StringArray] = []
     longest = np.zeros(len(rows), np.int64)
     count = np.zeros(len(rows), np.int64)
     for draft in drafts:
         at: Any = slice(None) if draft.rows is None else draft.rows
         own = keys if draft.rows is None else [key.take(pa.array(at)) for key in keys]
-        texts = _messages(draft, own, rows[at], named)
+        times = None if changes is None else changes[at]
+        texts = _messages(draft, own, rows[at], named, times)
         assert not texts.null_count, "a message is null: its row would be lost"
         longest[at] = np.maximum(longest[at], np.diff(offsets(texts)) - 1)
         count[at] += 1
@@ -69,6 +78,16 @@ def encode(
     return Encoded(whole, count, fault, longest)
 
 
+def contents(drafts: list[Draft], count: int) -> pa.StringArray:
+    """Return for each of n rows all that its messages say, but for their ids."""
+    columns = []
+    for draft in drafts:
+        own = count if draft.rows is None else len(draft.rows)
+        texts = _written(_members(draft), own, lead=f",{draft.index}:")
+        columns.append(_spread(texts, draft.rows, count))
+    return columns[0] if len(columns) == 1 else join(*columns)
+
+
 def _spread(texts: pa.StringArray, at: np.ndarray | None, count: int) -> pa.StringArray:
     """Put the texts at their places among n; the other rows have an empty one."""
     if at is None:
@@ -78,16 +97,26 @@ def _spread(texts: pa.StringArray, at: np.ndarray | None, count: int) -> pa.Stri
     return texts.take(pa.array(places, mask=places < 0)).fill_null("")
 
 
-def _messages(
-    draft: Draft, keys: list[pa.StringArray], rows: np.ndarray, named: Named
-) -> pa.StringArray:
-    """Return `,{…}` for each row: members in a fixed order, the id last."""
+def _members(draft: Draft) -> list[tuple[str, Value]]:
+    """Return the members of the messages in a fixed order, but for their ids."""
     members: list[tuple[str, Value]] = [("type", Fixed(f'"{draft.kind.name}"'))]
     for name in spec.MEMBER_ORDER:
         if name == draft.kind.body and draft.body:
             members.append((name, object_of(draft.body)))
         elif name in draft.members:
             members.append((name, draft.members[name]))
+    return members
+
+
+def _messages(
+    draft: Draft,
+    keys: list[pa.StringArray],
+    rows: np.ndarray,
+    named: Named,
+    changes: np.ndarray | None,
+) -> pa.StringArray:
+    """Return `,{…}` for each row: members in a fixed order, the id last."""
+    members = _members(draft)
     if (mapped := draft.members.get("messageId")) is not None:
         return _written([*members, ("messageId", mapped)], len(rows))
     if not keys:
@@ -95,8 +124,18 @@ def _messages(
         ids = Typed(identity.row_digits(rows), f'"{before}', '"')
         return _written([*members, ("messageId", ids)], len(rows))
     content = _written(members, len(rows), lead="") if draft.kind.is_ordered else None
+    if content is not None and changes is not None:
+        content = _numbered(content, changes)
     ids = plain(identity.keyed(named.stream, draft.index, keys, content))
     return _written([*members, ("messageId", ids)], len(rows))
+
+
+def _numbered(content: pa.StringArray, changes: np.ndarray) -> pa.StringArray:
+    """Say which change of its key an update is: one that takes another back is a new message."""
+    if not changes.any():
+        return content
+    number = pa.array(changes.astype(np.int64)).cast(pa.string())
+    return pc.if_else(pa.array(changes > 0), join(content, ",", number), content)
 
 
 def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> pa.StringArray:

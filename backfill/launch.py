@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill.batch import Limits
-from backfill.checkpoint import Store
+from backfill.checkpoint import State, Store
 from backfill.deliver import Delivery
+from backfill.delivered import pick
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errand import Settings as DeliverySettings
-from backfill.errors import ExitCode, UsageError
-from backfill.plan import Input, Plan, make_plan
+from backfill.errors import ExitCode, MismatchError, UsageError
+from backfill.memory import rehearsed
+from backfill.plan import Input, Plan, input_of, make_plan
 from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
 from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
-from backfill.runner import Options, Stop, run_stream
+from backfill.runner import Options, Retry, Stop, run_stream
 from backfill.survey import Survey, survey
 from backfill.wire import Key, Target, Wire, proxy_of
 
@@ -92,12 +94,14 @@ def run_all(
     if settings.sources and len(mappings) > 1:
         fix = "run them one by one"
         raise UsageError("--source goes with one mapping", where="--source", fix=fix)
-    plans = [plan_of(mapping, settings) for mapping in mappings]
+    heed = partial(stop.heed, settings.command)
+    plans = [
+        plan_of(mapping, settings, _own_files(mapping, settings, heed)) for mapping in mappings
+    ]
     if settings.dry_run:
-        heed = partial(stop.heed, settings.command)
         for plan in plans:
-            found = survey(plan.hashed({}, heed), limit=settings.limit, watch=heed)
-            yield dry_report(plan, found)
+            told = rehearsed(plan, _state_before(plan.job.mapping, settings), settings.state)
+            yield dry_report(plan, survey(told.hashed({}, heed), limit=settings.limit, watch=heed))
         return
     with _target(settings) as (target, name):
         proxy = _announce(target, settings)
@@ -111,6 +115,32 @@ def run_all(
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
                 return
+
+
+def _state_before(mapping: Mapping, settings: Settings) -> State | None:
+    """Return the state that a run would find. Raises MismatchError where it is damaged."""
+    if settings.restart:
+        return None
+    state = Store(settings.state, mapping.name).load(use_previous=settings.use_previous)
+    is_rehearsal = state is not None and state.destination == REHEARSAL
+    return None if is_rehearsal and settings.to != SANDBOX else state
+
+
+def _own_files(mapping: Mapping, settings: Settings, heed: Callable[[], None]) -> Input:
+    """Return the files that a run would read, so that no other is a reason to refuse it.
+
+    The run looks once more when it holds the stream; what is wrong with the state is told there.
+    """
+    found = input_of(mapping, settings.sources)
+    folder, is_new_only = settings.state / mapping.name, mapping.document.source.files == "new"
+    try:
+        state = _state_before(mapping, settings)
+        picked = pick(found.files, state, folder, is_new_only=is_new_only, watch=heed)
+    except MismatchError:
+        return found
+    for words in picked.words if settings.dry_run else ():
+        settings.tell(words)
+    return Input(picked.files, found.open, len(picked.files) > 1, picked.found)
 
 
 def retry_all(
@@ -144,7 +174,7 @@ def retry_all(
                 if watch is not None:
                     options = replace(options, watch=watch(plan))
                 opened = _Opener(plan, settings, target)
-                report = run_stream(plan, options, opened, stop, letters.store)
+                report = run_stream(plan, options, opened, stop, Retry(letters.store, main, state))
                 is_over = report.exit_code in {ExitCode.OK, ExitCode.REJECTS}
                 if is_over and not report.rows["delivered"]:
                     letters.give_back()
@@ -202,6 +232,7 @@ def _options(plan: Plan, settings: Settings, destination: str) -> Options:
         max_rejects=settings.max_rejects,
         connections=settings.connections or delivery.connections,
         log_echo=settings.log_echo,
+        tell=settings.tell,
     )
 
 

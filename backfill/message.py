@@ -28,7 +28,7 @@ from backfill.columns import (
 from backfill.convert import Times, times
 from backfill.evaluate import label as computed_name
 from backfill.jsontext import Fixed, Typed, Value, fixed, text
-from backfill.mapping.document import ColumnForm, ConstForm, ExprForm, column_form
+from backfill.mapping.forms import ColumnForm, ConstForm, ExprForm, column_form
 from backfill.mapping.reads import NOW
 from backfill.transform import column, members, resolved, value
 

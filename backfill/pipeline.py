@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,14 @@ import pyarrow as pa
 from backfill import identity
 from backfill.batch import Encodings
 from backfill.cells import Fault, Frame, frame_of
+from backfill.changed import printed
 from backfill.codes import Code
 from backfill.columns import integers, valid
 from backfill.encode import Encoded, Named, encode
 from backfill.errors import SourceError
 from backfill.evaluate import is_true
+from backfill.known import no_prints
+from backfill.mapping.nightly import keeps_ids
 from backfill.message import Draft, Made, draft, identifier, texts_of_value
 from backfill.source import LINE, SourceFile, Span, check_unchanged
 from backfill.units import Units, grouped, single, told_of
@@ -26,8 +29,15 @@ if TYPE_CHECKING:
 
     from backfill.grouping import Grouping
     from backfill.plan import Job, Shard
+    from backfill.since import Later
     from backfill.source import Reader, Span
     from backfill.watermark import Watermark
+
+
+KEPT_IDS: Final = (
+    "rows have events, which keep their message ids when the row changes: the destination takes"
+    " them for repeats"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,9 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         at = np.flatnonzero(valid(frame.cells(one.column).data))
         frame.faults.append(Fault(one.column, Code.MEMBER_REFUSED, at, [one.what] * len(at)))
     wanted = where = None if document.where is None else is_true(document.where, frame)
+    later = None if job.since is None else job.since.judged(frame, wanted, span.groups)
+    if later is not None:
+        wanted = ~later.old if wanted is None else wanted & ~later.old
     units = _units(job, span, frame, wanted)
     if units.sizes is not None:
         wanted = None  # it chose the rows of the groups
@@ -138,15 +151,20 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     rejects, held = told_of(units, checked, span.start)
     settled = mark.is_settled(span.start, frame.count, lane)
     keep = checked.keep & ~settled[units.firsts]
-    made = _encoded(_named(job, shard, span), drafts, keys, keep, _numbers(span, units))
+    same, prints = _judged(job, drafts, keys, keep, frame)
+    keep &= ~same
+    numbers = _numbers(span, units)
+    made = _encoded(_named(job, shard, span), drafts, keys, keep, numbers, prints)
     if made.too_long is not None:
         at = np.flatnonzero(keep)[made.too_long.rows]
         late = table_of([replace(made.too_long, rows=at)], 0)
         rejects = pa.concat_tables([rejects, units.told(late, span.start)]).sort_by("row")
         keep[at] = False
+        prints = np.delete(prints, made.too_long.rows) if len(prints) else prints
         made = made.without(made.too_long.rows)
     if settled.any():
         rejects, held = (_unsettled(table, settled, span.start) for table in (rejects, held))
+    filtered, unchanged = _quiet(units, checked, settled, same, later)
     return Encodings(
         span,
         lane,
@@ -155,11 +173,14 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         [column[keep] for column in checked.times],
         rejects,
         held,
-        _filtered(units, checked, settled) + span.start,
+        filtered + span.start,
+        unchanged + span.start,
         None if units.sizes is None else units.sizes[keep],
         made.messages,
         frame.notes,
         Made(drafts, units.firsts + span.start, keep, _held(checked), made.longest, where),
+        prints,
+        None if later is None else later.highest,
     )
 
 
@@ -251,20 +272,44 @@ def _encoded(
     keys: list[pa.StringArray],
     keep: np.ndarray,
     numbers: np.ndarray,
+    prints: np.ndarray,
 ) -> Encoded:
-    """Write the messages of the units that are kept."""
+    """Write the messages of the units that are kept. prints: theirs, or none."""
+    changes = prints["times"] if len(prints) else None
     if keep.all():
-        return encode(drafts, keys, numbers, named)
+        return encode(drafts, keys, numbers, named, changes)
     kept = pa.array(keep)
     keys = [key.filter(kept) for key in keys]
-    return encode([one.kept(keep) for one in drafts], keys, numbers[keep], named)
+    return encode([one.kept(keep) for one in drafts], keys, numbers[keep], named, changes)
 
 
-def _filtered(units: Units, checked: Checked, settled: np.ndarray) -> np.ndarray:
-    """Return the offsets of the rows that nothing wants."""
+def _judged(
+    job: Job, drafts: list[Draft], keys: list[pa.StringArray], keep: np.ndarray, frame: Frame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mask of the units that are delivered as they are, and the prints of the others."""
+    same = np.zeros(len(keep), bool)
+    document = job.mapping.document
+    if document.mode == "changed" and keeps_ids(document):
+        frame.note(", ".join(job.mapping.key), KEPT_IDS, int(keep.sum()))
+    if job.changes is None or not keep.any():
+        return same, no_prints()
+    prints = printed(drafts, keys, keep)
+    found = job.changes.judged(prints)
+    same[np.flatnonzero(keep)[found]] = True
+    return same, prints[~found]
+
+
+def _quiet(
+    units: Units, checked: Checked, settled: np.ndarray, same: np.ndarray, later: Later | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the offsets of the rows that nothing wants, and of those that are unchanged."""
     filtered = np.ones(len(settled), bool)
     filtered[units.rows_of(~checked.filtered)] = False
-    return np.flatnonzero(filtered & ~settled)
+    unchanged = np.zeros(len(settled), bool)
+    unchanged[units.rows_of(same)] = True
+    if later is not None:
+        filtered, unchanged = filtered & ~later.old, later.old
+    return np.flatnonzero(filtered & ~settled), np.flatnonzero(unchanged & ~settled)
 
 
 def _broken(span: Span, checked: Checked) -> Checked:

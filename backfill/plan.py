@@ -15,7 +15,7 @@ from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.grouping import Grouping, Seen
-from backfill.mapping.document import EachForm
+from backfill.mapping.forms import EachForm
 from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from backfill.batch import Limits
     from backfill.cells import Frame
+    from backfill.changed import Changes
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
+    from backfill.since import Since
     from backfill.source import Reader, SourceFile
 
 LANES_MAX = 16
@@ -63,6 +65,10 @@ class Job:
     """Whether the source has several files, so that dead letters say which."""
     grouping: Grouping | None = None
     """How rows go together in one message; None: each is one of its own."""
+    changes: Changes | None = None
+    """What is known of the runs before; None: all rows are sent."""
+    since: Since | None = None
+    """How later rows are told; None: all are sent."""
 
     @property
     def lane_member(self) -> tuple[int, str] | None:
@@ -79,6 +85,8 @@ class Plan:
 
     job: Job
     shards: tuple[Shard, ...]
+    found: tuple[SourceFile, ...] = ()
+    """The files of the source, also those that are left out."""
 
     def hashed(
         self, known: dict[tuple[str, int, int], str], watch: Callable[[], None] = lambda: None
@@ -91,10 +99,28 @@ class Plan:
         shards = []
         for shard in self.shards:
             file = shard.file
-            digest = known.get((file.path, file.size_bytes, file.modified_ns))
+            digest = file.sha256 or known.get((file.path, file.size_bytes, file.modified_ns))
             found = replace(file, sha256=digest) if digest else hashed(file, watch)
             shards.append(replace(shard, file=found))
         return replace(self, shards=tuple(shards))
+
+    def only(self, files: Sequence[SourceFile]) -> Plan:
+        """Return the plan of some of the files, in this order, as if there were no others.
+
+        Raises MappingError or SourceError for one that is looked at for the first time.
+        """
+        known = {shard.file.path for shard in self.shards}
+        for file in files:
+            if file.path not in known:
+                check_fit(self.job.mapping, self.job.open(file), file.path)
+        labels = labels_of([file.path for file in files])
+        shards = [
+            Shard(at, file, label)
+            for at, (file, label) in enumerate(zip(files, labels, strict=True))
+        ]
+        lanes = _lanes(self.job.mapping, list(files)) if self.job.is_ordered else 1
+        job = replace(self.job, is_many=len(files) > 1, lanes=lanes)
+        return replace(self, job=job, shards=tuple(shards))
 
     def judged_at(self, now_ms: int, lanes: int | None = None) -> Plan:
         """Return the plan with the clock (and lanes) of the run that it goes on with."""
@@ -109,6 +135,8 @@ class Input:
     files: list[SourceFile]
     open: Callable[[SourceFile], Reader]
     is_many: bool
+    found: Sequence[SourceFile] = ()
+    """Also the files that are left out for now; none: these are all."""
 
 
 def input_of(mapping: Mapping, sources: Sequence[str]) -> Input:
@@ -130,8 +158,8 @@ def make_plan(
 ) -> Plan:
     """Find and open the files, and check that the mapping fits them. Reads headers only.
 
-    given: what to read instead of a source (dead letters). Raises UsageError, SourceError or
-    MappingError with every fault of the mapping against the files.
+    given: what to read instead of the source (dead letters, some of its files). Raises UsageError,
+    SourceError or MappingError with every fault of the mapping against the files.
     """
     found = given or input_of(mapping, sources)
     files = found.files
@@ -150,14 +178,16 @@ def make_plan(
     )
     labels = labels_of([file.path for file in files])
     shards = zip(files, labels, strict=True)
-    return Plan(job, tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards)))
+    made = tuple(Shard(at, file, label) for at, (file, label) in enumerate(shards))
+    return Plan(job, made, tuple(found.found or files))
 
 
 def _grouping(mapping: Mapping, files: list[SourceFile]) -> Grouping | None:
     document = mapping.document
     if document.rows is None:
         return None
-    blank = document.source.blank if files[0].format == "csv" else []
+    is_csv = any(file.format == "csv" for file in files)
+    blank = document.source.blank if is_csv else []
     return Grouping(tuple(document.rows.group_by), document.rows.max_rows, blank, Seen())
 
 
@@ -193,7 +223,7 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
         mapping.check_columns(reader.columns, where, is_open=reader.schema is None)
     if reader.schema is None:
         return
-    lints = list(_each_lints(mapping, reader.schema))
+    lints = [*_each_lints(mapping, reader.schema), *_watermark_lints(mapping, reader.schema)]
     none = pa.RecordBatch.from_pylist([], schema=reader.schema)
     empty = Span(0, none, groups=Groups(no_rows(), {}))
     try:
@@ -261,6 +291,27 @@ def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
                     fix = nearest(name, fields)
                     lints.append(Lint(places[form.each], "unknown-column", what, fix))
     return lints
+
+
+def _watermark_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
+    """A column that can never be the watermark is a fault of the mapping, not of every row."""
+    watermark = mapping.document.watermark
+    if watermark is None or (at := schema.get_field_index(watermark.column)) < 0:
+        return []
+    kind = schema.field(at).type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    place = dict(mapping.column_places)[watermark.column]
+    what = f"the watermark '{watermark.column}' is {kind}, "
+    if watermark.type == "integer" and is_time:
+        return [Lint(place, "column-type", what + "not an integer", "leave type: out")]
+    if watermark.type != "integer" and is_number and watermark.format == ["iso8601"]:
+        fix = "add type: integer to the watermark, or format: unix_s"
+        return [Lint(place, "column-type", what + "not a time", fix)]
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        fix = "choose a column of times, dates or integers"
+        return [Lint(place, "column-type", what + "which tells nothing later", fix)]
+    return []
 
 
 def _inner_columns(form: Any) -> list[str]:

@@ -11,14 +11,12 @@ import csv
 import errno
 import io
 import json
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from backfill.defuse import defused
-from backfill.durable import sync_folder, write_whole
+from backfill.durable import Appended, write_whole
 from backfill.errors import MismatchError
 from backfill.source import LINE, WHICH, WHY, lettered
 
@@ -44,59 +42,34 @@ class RejectsFile:
         self._folder = folder
         self._name = name
         self._form = form
-        self.path = folder / f"{name}.{form.suffix}"
+        self._file = Appended(folder / f"{name}.{form.suffix}")
+
+    @property
+    def path(self) -> Path:
+        """Where it is while the run goes on."""
+        return self._file.path
+
+    @property
+    def length(self) -> int:
+        """Bytes, 0 where there is no file. Raises OSError."""
+        return self._file.length
 
     def cut_back(self, length: int) -> None:
         """Forget what was written after the last save. Raises MismatchError where less is there."""
-        if not length:
-            self.path.unlink(missing_ok=True)
-            return
-        found = self.length
-        if found < length:
+        if (found := self.length) < length:
             raise MismatchError(
                 f"the file has {found} bytes, the checkpoint knows of {length}",
                 where=self.path,
                 fix="put the file back as the run left it (a copy is for edits), or --restart",
             )
-        self._cut(length)
-
-    def _cut(self, length: int) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW)
-        try:
-            os.ftruncate(descriptor, length)
-        finally:
-            os.close(descriptor)
+        self._file.cut(length)
 
     def append(self, tolds: tuple[Told, ...], read: Read) -> None:
         """Write the rows and make them durable. Raises OSError; then none of them stays."""
         if not tolds:
             return
-        before = self.length
-        made = [] if before else [self._form.opening()]
-        made += [self._form.lines(told, read) for told in tolds]
-        try:
-            self._write(made, is_new=not before)
-        except OSError:
-            with suppress(OSError):  # a person reads the file now, a resume cuts it anyway
-                self._cut(before)
-            raise
-
-    def _write(self, made: list[bytes], *, is_new: bool) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with open(os.open(self.path, flags, 0o600), "ab") as stream:  # noqa: PTH123  a descriptor
-            stream.writelines(made)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if is_new:  # or a power cut takes the name away, and with it what the state counts
-            sync_folder(self._folder)
-
-    @property
-    def length(self) -> int:
-        """Bytes, 0 where there is no file. Raises OSError."""
-        try:
-            return self.path.lstat().st_size
-        except FileNotFoundError:
-            return 0
+        made = [] if self.length else [self._form.opening()]
+        self._file.append([*made, *(self._form.lines(told, read) for told in tolds)])
 
     def finished(self) -> Path | None:
         """Return the file as a person gets it; an Arrow stream becomes Parquet. None: no rows."""

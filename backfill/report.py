@@ -126,13 +126,14 @@ def rows_of(counts: Counts, read: int) -> dict[str, int]:
 def times_of(counts: Counts) -> dict[str, Any]:
     """Return the range of the timestamps that were sent."""
     return {
-        "min": _iso(counts.oldest_ms),
-        "max": _iso(counts.newest_ms),
+        "min": iso(counts.oldest_ms),
+        "max": iso(counts.newest_ms),
         "within_72h": counts.within_72h,
     }
 
 
-def _iso(instant_ms: int | None) -> str | None:
+def iso(instant_ms: int | None) -> str | None:
+    """Return an instant as `2026-01-31T00:00:00.000Z`."""
     if instant_ms is None:
         return None
     seconds, thousandths = divmod(instant_ms, 1000)

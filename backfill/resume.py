@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
+from backfill.delivered import Picked, delivered_before, pick, place_of, with_hashes
 from backfill.errors import MismatchError
 from backfill.source import begins_with
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from backfill.checkpoint import State
@@ -21,23 +23,61 @@ REHEARSAL: Final = "sandbox"
 """The destination's name when it is the embedded sandbox: its state gives way to a real one."""
 
 
-def fitting(state: State | None, plan: Plan, destination: str, where: Path) -> State | None:
-    """Return the state to go on with, None to begin. Raises MismatchError: neither is right."""
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a run finds."""
+
+    state: State | None
+    """The one to go on with; None to begin."""
+    before: State | None
+    """That of the run before one that begins."""
+    picked: Picked
+
+
+def past_of(
+    before: State | None,
+    plan: Plan,
+    where: Path,
+    *,
+    is_new_only: bool,
+    heed: Callable[[], None],
+) -> tuple[Plan, Past]:
+    """Return the plan of the files that are to be read, and the state that it goes on with.
+
+    heed: called now and then while files are hashed. Raises MismatchError where the state fits
+    neither a begin nor a resume.
+    """
+    picked = pick(list(plan.found), before, where.parent, is_new_only=is_new_only, watch=heed)
+    known = [*delivered_before(where.parent, before), *before.files] if before else []
+    plan = plan.only(with_hashes(picked.files, known, heed))
+    state = fitting(before, plan, where)
+    return plan, Past(state, before if state is None else None, picked)
+
+
+def same_destination(state: State | None, destination: str, where: Path) -> State | None:
+    """Return the state of this destination; a rehearsal's gives way. Raises MismatchError."""
+    if state is None or state.destination == destination:
+        return state
+    if state.destination == REHEARSAL:
+        return None
+    what = f"this state is of a run to {state.destination}, not to {destination}"
+    fix = "give the other destination a --state of its own, or --restart to forget this one"
+    raise MismatchError(what, where=where, fix=fix)
+
+
+def fitting(state: State | None, plan: Plan, where: Path) -> State | None:
+    """Return the state to go on with, None to begin. Raises MismatchError: neither is right.
+
+    A finished state is gone on with where there is nothing new.
+    """
     if state is None:
         return None
-    if state.destination != destination:
-        if state.destination == REHEARSAL:
-            return None
-        what = f"this state is of a run to {state.destination}, not to {destination}"
-        fix = "give the other destination a --state of its own, or --restart to forget this one"
-        raise MismatchError(what, where=where, fix=fix)
-    now = [(shard.file.sha256, shard.file.size_bytes) for shard in plan.shards]
-    is_same_source = now == [(f.sha256, f.size_bytes) for f in state.files]
     if state.is_finished:
-        if not is_same_source:
-            _check_begins(state, plan, where)
-        return state if is_same_source else None
-    if not is_same_source:
+        if not _is_new(state, plan):
+            return state
+        _check_begins(state, plan, where)
+        return None
+    if not _is_same_source(state, plan):
         raise MismatchError(
             f"the run is not finished, and its source has changed: {_changed(state, plan)}",
             where=where,
@@ -50,6 +90,21 @@ def fitting(state: State | None, plan: Plan, destination: str, where: Path) -> S
             fix="put the mapping back and run again to resume, or --restart to send all again",
         )
     return state
+
+
+def _is_same_source(state: State, plan: Plan) -> bool:
+    now = [(shard.file.sha256, shard.file.size_bytes) for shard in plan.shards]
+    return now == [(f.sha256, f.size_bytes) for f in state.files]
+
+
+def _is_new(state: State, plan: Plan) -> bool:
+    """Whether a run would send anything that the finished one has not."""
+    document = plan.job.mapping.document
+    if document.source.files == "new":
+        return bool(plan.shards)
+    # what another meaning of the mapping makes of the same rows differs from what is known of them
+    is_other = document.mode == "changed" and state.mapping != plan.job.mapping.fingerprint
+    return is_other or not _is_same_source(state, plan)
 
 
 def identity_of(mapping: Mapping) -> str:
@@ -71,11 +126,16 @@ def _check_begins(state: State, plan: Plan, where: Path) -> None:
     """Raise MismatchError where a new run would double the events of the finished one.
 
     Every row of a changed source is sent, those delivered before among them. Under the ids they
-    had that is no harm, so it is refused where they would get others.
+    had that is no harm, so it is refused where they would get others. Of new files, rows that were
+    delivered can only be in one that has changed; of `since`, rows that are known are left out.
     """
     mapping = plan.job.mapping
     events = _events(mapping)
     if not events:
+        return
+    document = mapping.document
+    is_new_only = document.source.files == "new"
+    if is_new_only and not _grown(state, plan, folder=where.parent):
         return
     fix = "--restart to send all rows as new messages, or put the new rows in a file of their own"
     is_same = state.mapping == mapping.fingerprint
@@ -89,7 +149,9 @@ def _check_begins(state: State, plan: Plan, where: Path) -> None:
         raise MismatchError(what, where=mapping.path, fix=fix)
     if mapping.key or all(one.messageId is not None for _, one in events):
         return
-    if told := _grown(state, plan):
+    if document.mode == "since" and state.watermark:
+        return
+    if told := _grown(state, plan, folder=where.parent if is_new_only else None):
         what = (
             f"the source has changed since the run that finished ({told}), and without key: in the"
             " mapping every row would get another message id: rows that were delivered would be"
@@ -98,34 +160,33 @@ def _check_begins(state: State, plan: Plan, where: Path) -> None:
         raise MismatchError(what, where=where, fix=fix)
 
 
-def _grown(state: State, plan: Plan) -> str:
-    """Say which files may hold rows that were delivered from a file of another content."""
+def _grown(state: State, plan: Plan, *, folder: Path | None) -> str:
+    """Say which files may hold rows that were delivered from a file of another content.
+
+    folder: the stream's, where the files of all its runs count; None: those of the last one.
+    """
+    files = state.files if folder is None else delivered_before(folder, state)
     kept = {shard.file.sha256 for shard in plan.shards}
-    gone = [old for old in state.files if old.sha256 not in kept and old.rows]
-    known = {old.sha256 for old in state.files}
+    gone = [old for old in files if old.sha256 not in kept and (old.rows or folder)]
+    known = {old.sha256 for old in files}
     told = []
     for shard in plan.shards:
         file = shard.file
         if file.sha256 in known:
             continue
         for old in gone:
-            is_there = _place(old.path) == _place(file.path)
+            is_there = place_of(old.path) == place_of(file.path)
             if is_there or begins_with(file, old.size_bytes, old.sha256):
                 sizes = f"had {old.size_bytes:,} bytes, {file.path} has {file.size_bytes:,}"
                 told.append(f"{old.path} {sizes}")
     return "; ".join(told)
 
 
-def _place(path: str) -> str:
-    """A path as it is the same from wherever the command is given in one folder."""
-    return os.path.abspath(path)  # noqa: PTH100  a link is a place of its own
-
-
 def _changed(state: State, plan: Plan) -> str:
-    before = {_place(f.path): f for f in state.files}
+    before = {place_of(f.path): f for f in state.files}
     told = []
     for shard in plan.shards:
-        old = before.pop(_place(shard.file.path), None)
+        old = before.pop(place_of(shard.file.path), None)
         if old is None:
             told.append(f"{shard.file.path} is new")
         elif old.size_bytes != shard.file.size_bytes:

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backfill.checkpoint import FileState, State, Store, unwritable
@@ -16,15 +17,16 @@ from backfill.errors import (
     BackfillError,
     ExitCode,
     InterruptedRun,
-    RejectsError,
     ResumableError,
 )
 from backfill.log import Log
+from backfill.memory import Memory
 from backfill.pipeline import open_shard, remember
 from backfill.rejects import RejectsFile, form_of
-from backfill.report import Report, now_text, report_of, write_report
-from backfill.resume import fitting, identity_of, is_at_limit
+from backfill.report import Report, counted, now_text, report_of, write_report
+from backfill.resume import Past, identity_of, is_at_limit, past_of, same_destination
 from backfill.shard import Run
+from backfill.verdict import FIRST_BATCHES, check_first, check_rejects
 from backfill.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from backfill.deliver import Delivery
     from backfill.plan import Plan
     from backfill.shard import Counts, Progress
-
-FIRST_BATCHES = 3
-PERCENT_AFTER = 1_000
 
 
 @dataclass
@@ -74,6 +73,8 @@ class Options:
     """What stands between this machine and the destination, without its password."""
     watch: Callable[[Counts], None] = field(default=lambda _counts: None)
     """Told the counts so far after each step."""
+    tell: Callable[[str], None] = field(default=lambda _words: None)
+    """Told what a person should know at the start."""
 
 
 @dataclass
@@ -90,6 +91,16 @@ class _Books:
     resumed_from: int | None = None
     first_batches: list[bool] = field(default_factory=list)
     marks: dict[int, Watermark] = field(default_factory=dict)
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Where the state of a retry is, and of what it is one."""
+
+    store: Store
+    home: Store
+    main: State
 
 
 def run_stream(
@@ -97,37 +108,42 @@ def run_stream(
     options: Options,
     open_delivery: Callable[[Log], Delivery],
     stop: Stop,
-    store: Store | None = None,
+    retry: Retry | None = None,
 ) -> Report:
     """Run one stream to its end, or to what stops it; the report says which.
 
-    store: where its state is, if that is not the stream's own folder. Raises the BackfillError
+    retry: where its state is, if that is not the stream's own folder. Raises the BackfillError
     that kept it from starting. What stops it later is in the report: `exit_code`, `error`.
     """
-    store = store or Store(options.state, plan.job.mapping.name)
+    store = retry.store if retry else Store(options.state, plan.job.mapping.name)
     store.lock()
     try:
         if options.restart:
             store.forget()
-        state = store.load(use_previous=options.use_previous)
-        known = (
-            {(f.path, f.size_bytes, f.modified_ns): f.sha256 for f in state.files} if state else {}
-        )
-        plan = plan.hashed(known, lambda: stop.heed(options.command))
-        state = fitting(state, plan, options.destination, store.path)
-        if state is not None and (state.is_finished or is_at_limit(state, options.limit)):
-            return _nothing_new(state, store, plan, options)
-        return _run(plan, options, store, state, open_delivery, stop)
+        found = store.load(use_previous=options.use_previous)
+        heed = partial(stop.heed, options.command)
+        is_new_only = retry is None and plan.job.mapping.document.source.files == "new"
+        before = same_destination(found, options.destination, store.path)
+        plan, past = past_of(before, plan, store.path, is_new_only=is_new_only, heed=heed)
+        if past.state and (past.state.is_finished or is_at_limit(past.state, options.limit)):
+            return _nothing_new(past, store, plan, options)
+        memory = Memory(retry.home, retry.main) if retry else Memory(store)
+        return _run(plan, options, (store, memory, past), open_delivery, stop)
     finally:
         store.unlock()
 
 
-def _nothing_new(state: State, store: Store, plan: Plan, options: Options) -> Report:
+def _nothing_new(past: Past, store: Store, plan: Plan, options: Options) -> Report:
+    state = past.state
+    assert state is not None
     report = report_of(state, store.folder, options.destination, ExitCode.OK)
     done = state.saved_at or state.started_at
     report.note = f"nothing new since {done}: no request was made"
     if not state.is_finished:
         report.note = f"the first {options.limit:,} rows are settled: no request was made"
+    elif past.picked.delivered:
+        told = counted(len(past.picked.delivered), "file")
+        report.note = f"no new file since {done} ({told} delivered before): no request was made"
     elif state.mapping != plan.job.mapping.fingerprint:
         report.note += "; the mapping has changed since: --restart sends all rows again"
     return report
@@ -136,19 +152,22 @@ def _nothing_new(state: State, store: Store, plan: Plan, options: Options) -> Re
 def _run(
     plan: Plan,
     options: Options,
-    store: Store,
-    state: State | None,
+    found: tuple[Store, Memory, Past],
     open_delivery: Callable[[Log], Delivery],
     stop: Stop,
 ) -> Report:
+    store, memory, past = found
     try:
-        books = _opened(plan, options, store, state)
+        books = _opened(plan, options, store, memory, past)
     except OSError as fault:
         raise unwritable(store.folder, fault) from None
     log = Log(books.folder / "log.jsonl", echo=options.log_echo)
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
     way = {"proxy": options.proxy} if options.proxy else {}
     log.note("start", {**started, "destination": options.destination, **way})
+    for words in (*past.picked.words, *memory.words):
+        options.tell(words)
+        log.note("told", {"words": words})
     delivery = open_delivery(log)
     error: BackfillError | None = None
     try:
@@ -163,12 +182,13 @@ def _run(
     return report
 
 
-def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> _Books:
+def _opened(plan: Plan, options: Options, store: Store, memory: Memory, past: Past) -> _Books:
     """Make or find the run's folder; what a resume knows nothing of is cut away."""
-    resumed_from = None if state is None else state.counts.settled
-    if state is None:
-        state = _begun(plan, options)
-    plan = plan.judged_at(state.now_ms, state.lane_count)
+    resumed_from = None if past.state is None else past.state.counts.settled
+    state = past.state or _begun(plan, options)
+    if past.state is None:
+        memory.begin(state, past.before, plan.job.mapping)
+    plan = memory.planned(plan.judged_at(state.now_ms, state.lane_count), state)
     folder = store.folder / "runs" / state.run_id
     make_folder(folder)
     read = open_shard(plan.job, plan.shards[0])
@@ -176,7 +196,8 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
     files = [RejectsFile(folder, name, form) for name in ("rejects", "held")]
     for name, file in zip(("rejects", "held"), files, strict=True):
         file.cut_back(state.lengths.get(name, 0))
-    books = _Books(plan, options, store, state, folder, files[0], files[1], resumed_from)
+    letters = (files[0], files[1])
+    books = _Books(plan, options, store, state, folder, *letters, resumed_from, memory=memory)
     for shard, file_state in zip(plan.shards, state.files, strict=True):
         file_state.path, file_state.modified_ns = shard.file.path, shard.file.modified_ns
         if not file_state.is_finished:
@@ -185,6 +206,8 @@ def _opened(plan: Plan, options: Options, store: Store, state: State | None) -> 
             )
     state.identity = identity_of(plan.job.mapping)
     store.save(state)
+    if past.state is None:
+        memory.tidy(state, past.before)
     return books
 
 
@@ -218,7 +241,10 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
             break
         for progress in local.run(books.plan, run, {shard.index: mark}, {shard.index: row_stop}):
             _commit(books, progress, mark)
-            _judge(books, progress)
+            room = FIRST_BATCHES - len(books.first_batches)
+            books.first_batches += progress.refused_whole[:room]
+            check_first(books.first_batches, books.plan.job.mapping.path, books.rejects.path)
+            check_rejects(books.state.counts, books.options.max_rejects, books.rejects.path)
             books.options.watch(books.state.counts)
         file_state = books.state.files[shard.index]
         if stop.event.is_set():
@@ -226,7 +252,8 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
         if row_stop is None or file_state.rows < row_stop:
             file_state.is_finished, file_state.lanes = True, []
             _save(books)
-    _judge_rejects(books, settled_min=0)
+    counts, allowed = books.state.counts, books.options.max_rejects
+    check_rejects(counts, allowed, books.rejects.path, is_over=True)
 
 
 def _row_stop(books: _Books, index: int) -> int | None:
@@ -246,8 +273,13 @@ def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
         except OSError as fault:
             raise _cannot_save(books, file.path, fault) from None
     state = books.state
+    state.lengths = {**state.lengths, **lengths}
+    if books.memory is not None:
+        try:
+            books.memory.note(state, progress)
+        except OSError as fault:
+            raise _cannot_save(books, books.store.folder, fault) from None
     state.counts.add(progress.counts)
-    state.lengths = lengths
     file_state = state.files[progress.shard]
     file_state.rows = max(file_state.rows, progress.position)
     file_state.lanes = mark.dump()
@@ -271,38 +303,6 @@ def _cannot_save(books: _Books, where: Path, fault: OSError) -> ResumableError:
     )
 
 
-def _judge(books: _Books, progress: Progress) -> None:
-    """Stop where it is the mapping that is wrong, not the rows. Raises RejectsError."""
-    room = FIRST_BATCHES - len(books.first_batches)
-    books.first_batches += progress.refused_whole[:room]
-    if len(books.first_batches) == FIRST_BATCHES and all(books.first_batches):
-        raise RejectsError(
-            f"the first {FIRST_BATCHES} batches were refused entirely: the mapping is wrong",
-            where=books.plan.job.mapping.path,
-            fix=f"read the reasons in {books.rejects.path}, correct the mapping, then --restart",
-        )
-    _judge_rejects(books, settled_min=PERCENT_AFTER)
-
-
-def _judge_rejects(books: _Books, *, settled_min: int) -> None:
-    """Raise RejectsError over the limit; a share counts once `settled_min` rows are settled."""
-    allowed = books.options.max_rejects
-    counts = books.state.counts
-    if allowed is None or not counts.rejected:
-        return
-    if allowed.endswith("%"):
-        share = 100 * counts.rejected / counts.settled
-        is_over = counts.settled >= settled_min and share > float(allowed[:-1])
-    else:
-        is_over = counts.rejected > int(allowed)
-    if is_over:
-        raise RejectsError(
-            f"{counts.rejected:,} rows are rejected, more than --max-rejects {allowed}",
-            where=books.rejects.path,
-            fix="read the reasons there; the same command with a higher limit goes on",
-        )
-
-
 def _closed(books: _Books, error: BackfillError | None) -> Report:
     """Write the report of a run that ended, for whatever reason.
 
@@ -320,6 +320,8 @@ def _closed(books: _Books, error: BackfillError | None) -> Report:
         report.held_path = _text(books.held.finished())
         write_report(path, report)
         if is_done:
+            if books.memory is not None:
+                books.memory.finish(books.state, books.plan.job.mapping)
             books.state.is_finished = True
             _save(books)
     except BackfillError as fault:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from backfill.batch import Batcher
@@ -13,6 +14,7 @@ from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
 from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
+from backfill.known import no_prints
 from backfill.pipeline import encodings, open_shard, spans
 from backfill.spec import RECENT_S
 from backfill.validate import NONE, REJECTS
@@ -98,6 +100,10 @@ class Progress:
     """The first row of the file that has not been read yet."""
     refused_whole: tuple[bool, ...] = ()
     """Of each batch that was sent, whether the destination refused every row of it."""
+    prints: np.ndarray = field(default_factory=no_prints)
+    """What is known by now under the keys of the rows that were acknowledged."""
+    highest: int | None = None
+    """The highest watermark that was read so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,7 @@ class _Flow:
         self.mark = mark
         self.position = mark.low
         self.error: BackfillError | None = None
+        self.highest: int | None = None
         self._is_ended = False
         self._batches = self._make(job, shard, row_stop)
 
@@ -216,6 +223,7 @@ class _Flow:
             for span in spans(self.read, self.mark.low, row_stop, job.grouping):
                 given = encodings(job, shard, span, self.mark)
                 self.position = span.stop
+                self.highest = highest_of(self.highest, given.highest)
                 yield from batcher.add(given)
         except BackfillError:
             yield from batcher.flush()  # what was read before the fault is sent
@@ -238,9 +246,24 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
         if batch.held.num_rows:
             held.append(Told(batch.held, batch.spans))
     whole = tuple(len(s.refusals) == s.batch.count for s in done if s.batch.count)
+    prints = np.concatenate([no_prints(), *map(_acknowledged, done)])
+    told = (tuple(rejects), tuple(held))
     return Progress(
-        shard.index, flow.read, counts, tuple(rejects), tuple(held), flow.position, whole
+        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest
     )
+
+
+def highest_of(*values: int | None) -> int | None:
+    """Return the highest of the values that are there."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def _acknowledged(settled: Settled) -> np.ndarray:
+    """Return the prints of the texts that were not refused."""
+    prints = settled.batch.prints
+    if not len(prints) or not settled.refusals:
+        return prints
+    return np.delete(prints, [refusal.index for refusal in settled.refusals])
 
 
 def _refused(settled: Settled) -> pa.Table:
@@ -273,6 +296,7 @@ def _counts(settled: Settled, refused: pa.Table, now_ms: int) -> Counts:
     counts = Counts(
         delivered=sent - lost,
         filtered=batch.filtered,
+        unchanged=batch.unchanged,
         held=batch.held.num_rows,
         rejected=len(codes),
         built=built,

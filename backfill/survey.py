@@ -145,6 +145,7 @@ def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
     codes = batch.rejects["code"]
     counts = Counts(
         filtered=batch.filtered,
+        unchanged=batch.unchanged,
         held=batch.held.num_rows,
         rejected=len(codes),
         built=int(batch.messages.sum()),

@@ -20,7 +20,7 @@ from backfill.columns import EMPTY, NO_TEXT, STRING, mask, nulled, valid
 from backfill.convert import TYPES, as_json
 from backfill.evaluate import evaluate, label
 from backfill.jsontext import Fixed, Typed, Value, array_of, fixed, object_of, raw, text
-from backfill.mapping.document import (
+from backfill.mapping.forms import (
     AggForm,
     ArrayForm,
     ColumnForm,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from ledger import Ledger
 
 if TYPE_CHECKING:
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # a machine that is busy with other things proves nothing
+
+if "MUTANT_UNDER_TEST" in os.environ:  # of mutmut: a score decided by chance is none
+    told = settings.get_profile("busy")
+    phases = (Phase.explicit, Phase.generate)  # nobody reads the smaller example
+    settings.register_profile(
+        "mutation", told, derandomize=True, database=None, phases=phases, max_examples=25
+    )
+    settings.load_profile("mutation")
+
+SPEAK_FOR = {
+    "checkpoint": ("checkpoint", "changed_world", "storage"),
+    "errand": ("deliver",),
+    "narrow": ("narrow", "deliver"),
+}
+"""Whose tests must notice a fault in a module, where it is not only its own: others may by luck."""
 
 ROOT = Path(__file__).parent.parent
 KEY = "canary4711writekey"
@@ -53,7 +68,8 @@ class Killed(NamedTuple):
     batches_allowed: int
 
 
-KILLED = pytest.StashKey[list[Killed]]()
+KILLED = "killed"
+"""The property in which a test says what its kills came to: tests run in several processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,13 +80,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the kills: that of the environment, to play a failure again, or any."""
-    config.stash[SEED] = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
-    config.stash[KILLED] = []
+    given = getattr(config, "workerinput", {}).get("seed") or os.environ.get("CRASH_SEED")
+    config.stash[SEED] = int(given or random.SystemRandom().randrange(10**6))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each process of xdist the seed of the first."""
+    node.workerinput["seed"] = node.config.stash[SEED]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under mutmut, keep the tests that speak for the mutant's module, its own before others.
+
+    mutmut learns which tests meet a function by watching this process, and it alone: what starts
+    the command is left out.
+    """
+    mutant = os.environ.get("MUTANT_UNDER_TEST")
+    if mutant is None:
+        return
+    module = mutant.split(".")[1] if mutant.startswith("backfill.") else ""
+    files = [f"test_{name}.py" for name in SPEAK_FOR.get(module, (module,))]
+    kept = [item for item in items if "cli" not in getattr(item, "fixturenames", ())]
+    if module:
+        kept = [item for item in kept if item.path.name in files]
+        slow = {"door", "ledger"}  # whole runs: what they notice, others often do in no time
+        kept.sort(
+            key=lambda item: (
+                not slow.isdisjoint(getattr(item, "fixturenames", ())),
+                files.index(item.path.name),
+            )
+        )
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what the kills came to, so that a person can quote it."""
-    rounds = config.stash[KILLED]
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    told = [dict(getattr(one, "user_properties", ())).get(KILLED) for one in reports]
+    rounds = [Killed(*one) for one in told if one]
     if not rounds:
         return
     lost = sum(one.rows_lost for one in rounds)

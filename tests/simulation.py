@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from backfill import pipeline, runner, shard
-from backfill.batch import CLOSE, OPEN, Encodings, Limits
+from backfill.batch import Encodings, Limits
 from backfill.checkpoint import FileState, State
 from backfill.deliver import Delivery, Failed, Unsent
 from backfill.errand import Post, Settings, Wait, errand
@@ -41,6 +41,7 @@ from backfill.errors import (
     ResumableError,
     UsageError,
 )
+from backfill.piece import CLOSE, OPEN
 from backfill.pipeline import Read
 from backfill.plan import Job, Shard
 from backfill.ratelimit import SHARE_MIN, TokenBucket
@@ -687,6 +688,7 @@ class World:
             life.paused_until_s = max(life.paused_until_s, self.now_s + wait_s)
         if came.status == 429 and life.slowed_s is None:
             life.slowed_s = self.now_s
+            life.slow_until_s = max(self.now_s, life.paused_until_s) + 1
 
     # ---- the books
 
@@ -770,6 +772,7 @@ class Life:
         self.jumped_then_s = 0.0
         self.paused_until_s = float("-inf")
         self.slowed_s: float | None = None
+        self.slow_until_s = float("-inf")
         self._begun_s: deque[float] = deque()
         self._on_the_way: Counter[int] = Counter()
         self._stop_until_s = float("inf")
@@ -796,7 +799,8 @@ class Life:
         while begun[0] <= now_s - 1 + 1e-5:
             begun.popleft()
         assert len(begun) <= rate + 1, f"{len(begun)} requests began in a second, rate {rate}"
-        if self.slowed_s is not None and now_s <= max(self.slowed_s, self.paused_until_s) + 1:
+        # later 429s pause again, when the rate has climbed back: only the first is judged
+        if self.slowed_s is not None and now_s <= self.slow_until_s:
             slowly = sum(at_s > self.slowed_s for at_s in begun)
             assert slowly <= 0.55 * rate + 2, f"{slowly} in a second after a 429, rate {rate}"
 

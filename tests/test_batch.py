@@ -12,7 +12,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.batch import CLOSE, NEVER, OPEN, SPANS_AHEAD, Batch, Batcher, Encodings, Limits
+from backfill.batch import SPANS_AHEAD, Batch, Batcher, Encodings, Limits
+from backfill.known import PRINT
+from backfill.piece import CLOSE, NEVER, OPEN
 from backfill.source import Span
 from backfill.validate import NONE, REJECTS
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import random
 
 SENT, REJECTED, HELD, FILTERED = "sent", "rejected", "held", "filtered"
+UNCHANGED = "unchanged"
 ENVELOPE = len(OPEN) + len(CLOSE)
 
 
@@ -52,7 +55,7 @@ def stream_of(draw: random.Random, sizes: list[int]) -> Stream:
     """Make spans of the given sizes with random lanes, fates, groups and lengths."""
     lanes, together = draw.choice([1, 1, 2, 3, 5]), draw.choice([1, 1, 3])
     counts = draw.choice([[1], [2], [3], [1, 2, 3]])
-    weights = [draw.choice([8, 8, 0]), 1, 1, draw.choice([0, 2])]
+    weights = [draw.choice([8, 8, 0]), 1, 1, draw.choice([0, 2]), draw.choice([0, 2])]
     made = Stream(lanes, [], [], [], {})
     for size in sizes:
         start = len(made.lane)
@@ -63,7 +66,7 @@ def stream_of(draw: random.Random, sizes: list[int]) -> Stream:
                 range(len(made.lane), min(len(made.lane) + draw.randint(1, together), stop))
             )
             made.lane.extend([draw.randrange(lanes)] * len(rows))
-            fate = draw.choices([SENT, REJECTED, HELD, FILTERED], weights)[0]
+            fate = draw.choices([SENT, REJECTED, HELD, FILTERED, UNCHANGED], weights)[0]
             made.fate.extend([fate] * len(rows))
             if fate == SENT:
                 if len(rows) > 2:
@@ -91,12 +94,24 @@ def given_of(made: Stream, span: Span) -> Encodings:
         [np.array([NEVER if row % 5 == 0 else 1000 * row for row in firsts], np.int64)],
         told_of(made.fate, span.start, REJECTED),
         told_of(made.fate, span.start, HELD),
-        filtered=np.array(
-            [row for row in range(span.start, span.stop) if made.fate[row] == FILTERED], np.int64
-        ),
+        filtered=rows_with(made, span, FILTERED),
+        unchanged=rows_with(made, span, UNCHANGED),
         sizes=None if is_plain else np.array([len(group.rows) for group in groups], np.int64),
         messages=np.array([group.messages for group in groups], np.int64),
+        prints=prints_of(firsts),
     )
+
+
+def rows_with(made: Stream, span: Span, fate: str) -> np.ndarray:
+    """Return the rows of a span with a fate."""
+    return np.array([n for n in range(span.start, span.stop) if made.fate[n] == fate], np.int64)
+
+
+def prints_of(firsts: list[int]) -> np.ndarray:
+    """Return a print for each text, which says its first row."""
+    prints = np.zeros(len(firsts), PRINT)
+    prints["content"] = firsts
+    return prints
 
 
 def groups_of(made: Stream, batch: Batch) -> list[Group]:
@@ -242,13 +257,22 @@ def test_rejected_and_held_rows_ride_with_their_batch_once(made: Stream, limits:
 
 @few
 @given(STREAMS, LIMITS)
-def test_filtered_rows_are_counted_once_in_the_batch_of_their_place(
+def test_rows_that_are_not_sent_are_counted_once_in_the_batch_of_their_place(
     made: Stream, limits: Limits
 ) -> None:
     for batch in cut(made, limits):
         here = range(batch.start, batch.stop)
         mine = [row for row in here if made.lane[row] == batch.lane]
         assert batch.filtered == sum(made.fate[row] == FILTERED for row in mine)
+        assert batch.unchanged == sum(made.fate[row] == UNCHANGED for row in mine)
+
+
+@few
+@given(STREAMS, LIMITS)
+def test_a_batch_has_the_prints_of_its_texts(made: Stream, limits: Limits) -> None:
+    for batch in cut(made, limits):
+        firsts = [group.rows[0] for group in groups_of(made, batch)]
+        assert batch.prints["content"].tolist() == firsts
 
 
 @few

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -21,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger import Ledger
 
-from backfill.checkpoint import FileState, State, Store
-from backfill.errors import LockedError, MismatchError
+from backfill import checkpoint
+from backfill.checkpoint import FileState, State, Store, unwritable
+from backfill.errors import LockedError, MismatchError, UsageError
 from backfill.shard import Counts
 from backfill.watermark import Watermark
 
@@ -193,6 +195,29 @@ def test_what_a_killed_save_left_behind_does_no_harm(tmp_path: Path) -> None:
     assert loaded is not None
     assert loaded.now_ms == 1
     store.unlock()
+    left = {path.name for path in store.folder.iterdir()}
+    assert left == {"lock", "checkpoint.json", "checkpoint.json.prev"}
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK])
+def test_the_state_before_is_kept_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store(tmp_path, "orders")
+    store.lock()
+    for now_ms in (1, 2):
+        store.save(state_of(now_ms=now_ms))
+    before = store.load(use_previous=True)
+    assert before is not None
+    assert before.now_ms == 1
+    number = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        store.save(state_of(now_ms=3))
+    store.unlock()
 
 
 def test_a_state_behind_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
@@ -205,6 +230,87 @@ def test_a_state_behind_a_symbolic_link_is_not_written_through(tmp_path: Path) -
         store.save(state_of())
     store.unlock()
     assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", ["lock", "nowhere"])
+def test_a_state_that_is_a_symbolic_link_is_not_read(tmp_path: Path, target: str) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.path.symlink_to(target)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == "the checkpoint is damaged: it is a symbolic link"
+    assert caught.value.where == str(store.path)
+    assert caught.value.fix == "run with --restart to send all again"
+    store.unlock()
+
+
+def test_a_link_that_takes_the_place_of_the_state_meanwhile_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.path.symlink_to("lock")
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == (
+        "the checkpoint is damaged: it cannot be read (it is a symbolic link)"
+    )
+    store.unlock()
+
+
+def test_a_state_that_cannot_be_read_and_one_that_is_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    with pytest.raises(MismatchError) as caught:
+        store.load(use_previous=True)
+    assert (caught.value.what, caught.value.where, caught.value.fix) == (
+        "there is no previous state",
+        str(store.previous),
+        "run without --use-previous",
+    )
+    store.unlock()
+
+    def refuse(path: Any, *_: Any) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(MismatchError) as caught:
+        store.load()
+    assert caught.value.what == "the checkpoint is damaged: it cannot be read (Permission denied)"
+    assert caught.value.where == str(store.path)
+
+
+def test_a_link_never_takes_the_place_of_the_sound_state_before_it(tmp_path: Path) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    for now_ms in (1, 2):
+        store.save(state_of(now_ms=now_ms))
+    store.path.rename(tmp_path / "elsewhere")
+    store.path.symlink_to(tmp_path / "elsewhere")
+    assert store.load(use_previous=True) == state_of(now_ms=1)
+    store.save(state_of(now_ms=3))
+    store.unlock()
+    assert not store.previous.is_symlink()
+    assert store.load(use_previous=True) == state_of(now_ms=1)
+    assert store.load() == state_of(now_ms=3)
+
+
+def test_a_state_of_just_the_size_that_is_allowed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.save(state_of())
+    monkeypatch.setattr(checkpoint, "BYTES_MAX", store.path.stat().st_size)
+    assert store.load() == state_of()
+    monkeypatch.setattr(checkpoint, "BYTES_MAX", store.path.stat().st_size - 1)
+    with pytest.raises(MismatchError, match="far too large"):
+        store.load()
+    store.unlock()
 
 
 def test_a_state_that_is_far_too_large_or_no_file_is_named(tmp_path: Path) -> None:
@@ -234,6 +340,31 @@ def test_a_lock_lets_one_in_and_is_free_after_it(tmp_path: Path) -> None:
     first.unlock()
     second.lock()
     second.unlock()
+
+
+def test_what_cannot_be_written_is_said_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file stands where the folder goes")
+    with pytest.raises(UsageError) as caught:
+        Store(tmp_path / "state", "orders").lock()
+    assert caught.value.what == "the state folder cannot be written: File exists"
+    assert caught.value.where == str(tmp_path / "state/orders")
+    assert caught.value.fix == (
+        "choose another with --state, or make room there and correct its permissions"
+    )
+    words = "this file system knows no locks"
+    assert unwritable(tmp_path, NotImplementedError(words)).what == (
+        f"the state folder cannot be written: {words}"
+    )
+
+
+def test_a_stream_that_ran_once_or_never_can_begin_again(tmp_path: Path) -> None:
+    store = Store(tmp_path, "orders")
+    store.lock()
+    store.forget()
+    store.save(state_of())  # there is none before it
+    store.forget()
+    assert store.load() is None
+    store.unlock()
 
 
 # ---- resuming
@@ -401,6 +532,7 @@ def test_use_previous_without_a_previous_state_is_refused(
 ) -> None:
     report = door(orders(), use_previous=True)
     assert (report["exit_code"], report["error"]["what"]) == (13, "there is no previous state")
+    assert report["error"]["fix"] == "run without --use-previous"
     assert ledger.arrivals == []
 
 

@@ -272,7 +272,8 @@ def test_a_crash_at_any_moment_loses_no_row_and_repeats_only_batches_in_flight(
     got = [sent for arrivals in run.arrivals for sent in delivered(arrivals)]
     wanted, resent = uninterrupted(cli, tmp_path), run.resent()
     lost = wanted.keys() - {sent.message_id for sent in got}
-    request.config.stash[KILLED].append(Killed(run.kills, len(lost), max(resent), WINDOW))
+    killed = Killed(run.kills, len(lost), max(resent), WINDOW)
+    request.node.user_properties.append((KILLED, list(killed)))
     assert not lost, f"seed {seed}: {len(lost)} rows are lost"
     assert max(resent) <= WINDOW, f"seed {seed}: {resent}"
     assert {sent.message_id: sent.text for sent in got} == wanted, seed

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import build
-from test_source import MANY, read, rows_of
+from test_source import read, rows_of
 
 from backfill.errors import MappingError, SourceError
 from backfill.mapping.document import SourceSpec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from conftest import Cli
     from ledger import Ledger
 
+SOME: Final = settings(max_examples=50, deadline=None, print_blob=True)
 COPY: Final = {"delimiter": "\t", "quote": "none", "escape": "\\", "header": ["id", "a"]}
 """What PostgreSQL's COPY writes unless it is told otherwise."""
 
@@ -325,7 +326,7 @@ def as_bytes(rows: Sequence[tuple[str, str | None]]) -> list[Any]:
     return [tuple(None if cell is None else cell.encode() for cell in row) for row in rows]
 
 
-@MANY
+@SOME
 @given(TABLE, PIECES, st.integers(0, 4))
 def test_what_copy_writes_is_read_back_wherever_pieces_end(
     rows: list[tuple[str, str | None]], piece: int, start: int
@@ -334,7 +335,7 @@ def test_what_copy_writes_is_read_back_wherever_pieces_end(
     assert cells_of(data, piece, start, **COPY) == as_bytes(rows)[start:]
 
 
-@MANY
+@SOME
 @given(TABLE, PIECES, st.sampled_from("\t|"))
 def test_what_is_written_with_a_backslash_before_raw_characters_is_read_back(
     rows: list[tuple[str, str | None]], piece: int, delimiter: str
@@ -350,7 +351,7 @@ def test_what_is_written_with_a_backslash_before_raw_characters_is_read_back(
     assert cells_of(data, piece, 0, **COPY | {"delimiter": delimiter}) == as_bytes(rows)
 
 
-@MANY
+@SOME
 @given(TABLE, PIECES, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
 def test_what_the_csv_writer_of_python_escapes_is_read_back(
     rows: list[tuple[str, str | None]], piece: int, quoting: Literal[0, 1]
@@ -365,7 +366,7 @@ def test_what_the_csv_writer_of_python_escapes_is_read_back(
     assert cells_of(stream.getvalue(), piece, 0, **how) == as_bytes(filled)
 
 
-@MANY
+@SOME
 @given(TABLE, PIECES, st.sampled_from(["||", "§", ", ", "\0"]))
 def test_what_is_split_by_a_long_delimiter_is_read_back(
     rows: list[tuple[str, str | None]], piece: int, delimiter: str
@@ -379,7 +380,7 @@ def test_what_is_split_by_a_long_delimiter_is_read_back(
     assert cells_of(data, piece, 0, **how) == as_bytes(filled)
 
 
-@MANY
+@SOME
 @given(st.none() | st.binary(max_size=4) | st.sampled_from([b"\\N", b"\\\\N", b"", b"N"]))
 def test_a_cell_of_copy_comes_back_from_the_dead_letters(cell: bytes | None) -> None:
     assert unlettered(lettered(cell)) == cell
@@ -395,6 +396,20 @@ def test_a_row_that_is_too_long_costs_only_itself_in_every_dialect(
     data = "".join(delimiter.join(row) + "\n" for row in rows)
     found = read(tmp_path, data, csv={**how, "header": ["id", "a"]})
     assert found == [["1", "x"], "row-too-long", ["3", "z"]]
+
+
+def test_a_ragged_row_of_copy_keeps_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"1\t\\377\t\\376\n2\tx\n\xff\t\\N\t\\\\N\n")
+    (file,) = find_files(["t.csv"], tmp_path, None)
+    spec = SourceSpec.model_validate({"path": ["t.csv"], "csv": COPY})
+    broken = {row: b for span in open_file(file, spec).spans(0) for row, b in span.broken.items()}
+    assert {row: b.cells for row, b in broken.items()} == {
+        0: (b"1", b"\xff"),
+        2: (b"\xff", b"\\N"),
+    }
+    for one in broken.values():
+        assert one.reason.startswith("the row has 3 cells, the header has 2; left over: ")
+        assert one.reason.encode()
 
 
 # The command line

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from backfill.mapping.document import Options, keys_of
+from backfill.mapping.document import keys_of
+from backfill.mapping.forms import Options
 from backfill.mapping.functions import FUNCTIONS, SPECIAL
 
 if TYPE_CHECKING:

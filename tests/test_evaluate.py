@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -459,6 +460,42 @@ def test_numbers_keep_their_digits(text: str, digits: str) -> None:
     frame = frame_of([{}])
     cells = evaluate(text.strip(), frame)
     assert texts_of(cells).to_pylist() == [digits]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('substring("abcd", 1)', "bcd"),
+        ('substring("abcd", 0, 2)', "ab"),
+        ('substring("abcd", -2)', "cd"),
+        ('substring("abcd", -2, 2)', "cd"),
+        ('substring("ab", -4, 3)', "ab"),
+        ('substring("abcd", 9)', ""),
+        ('substring("abcd", 1, -1)', ""),
+        ('substring("éß😀x", 1, 2)', "ß😀"),
+        ('title("o\'neil ß mc-donald 3rd")', "O'Neil ẞ Mc-Donald 3Rd"),
+        ('upper("straße")', "STRAẞE"),
+        ('trim("\u00a0 a b\t")', "a b"),
+        ('replace("aa", "", "-")', "-a-a-"),
+        ('replace("a.b", ".", "")', "ab"),
+        ('split(" a , ,b,", ",")', ["a", "b"]),
+        ('join(split("a,b", ","), "; ")', "a; b"),
+        ('sha256("é ")', hashlib.sha256("é ".encode()).hexdigest()),
+        ('length("é😀")', 2),
+        ('f"{1 == 1}"', "true"),
+        ('"%" + text(5)', "%5"),
+        ("max(1, None)", None),
+        ('concat("a", None)', None),
+        ('f"a{None}"', None),
+        ('case(None, {"a": 1}, 2)', 2),
+        ("1 in (1, 2) and None", None),
+        ("False and None", False),
+        ("None or True", True),
+    ],
+)
+def test_a_function_does_what_its_line_says(text: str, found: Any) -> None:
+    assert values(text, frame_of([{}])) == [found]
+    assert values(text, frame_of([{}, {}])) == [found] * 2
 
 
 def test_a_large_float_is_a_text_without_an_exponent() -> None:

@@ -86,13 +86,6 @@ def test_a_missing_member_is_told_beside_a_fault_that_is_elsewhere(tmp_path: Pat
     assert sorted(found) == ["missing-member", "wrong-value"]
 
 
-@pytest.mark.parametrize("word", ["mode", "watermark"])
-def test_a_word_of_the_whole_mapping_that_is_not_in_this_version_is_said_so(
-    word: str, tmp_path: Path
-) -> None:
-    assert codes(tmp_path, **{word: "x"}) == ["not-yet"]
-
-
 @pytest.mark.parametrize(
     "path", ["s3://b/k.csv", "gs://b/k.csv", "az://b/k.csv", "https://x/k.csv", "abfs://b/k"]
 )

@@ -129,6 +129,30 @@ def test_no_innocent_row_is_refused_and_every_other_is_delivered_once(
     assert len(far.sent) <= max(len(bad), 1) * (2 * ceil(log2(count)) + 1)
 
 
+@pytest.mark.parametrize(
+    ("is_ordered", "bad", "claimed", "sent"),
+    [
+        (False, {2}, {2, 5}, "0-23 2 5 0-23"),
+        (False, {2, 9}, {2, 9}, "0-23 2 9 0-23"),
+        (False, {2, 9}, {12, 22}, "0-23 12 0-11 0-5 0-2 0-1 2 3-23 3-13 3-7 8-10 8-9 8 9 10-23"),
+        (True, {2}, {2, 5}, "0-23 0-1 2 3-4 5 6-23"),
+        (True, {2, 9}, {2, 9}, "0-23 0-1 2 3-8 9 10-23"),
+        (True, {2, 9}, {5, 10}, "0-23 0-4 0-2 0-1 2 3-23 3-13 3-8 9-11 9-10 9 10-23"),
+        (
+            *(True, {9, 20}, {2, 22}),
+            "0-23 0-1 2 3-13 3-8 9-11 9-10 9 10-23 10-16 17-20 17-18 19 20 21-23",
+        ),
+    ],
+)
+def test_names_are_followed_until_one_is_a_lie_and_no_more(
+    bad: set[int], claimed: set[int], sent: str, *, is_ordered: bool
+) -> None:
+    far = Far(bad, lambda rows, _bad: tuple(at for at, row in enumerate(rows) if row in claimed))
+    assert narrowed(24, far, is_ordered=is_ordered) == sorted(bad)
+    spans = [str(rows[0]) if len(rows) == 1 else f"{rows[0]}-{rows[-1]}" for rows in far.sent]
+    assert " ".join(spans) == sent
+
+
 @given(st.integers(1, 200), st.integers(1, 50), st.booleans())
 def test_a_body_too_large_is_halved_until_it_fits_and_no_row_is_blamed(
     count: int,

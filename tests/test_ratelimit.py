@@ -142,6 +142,7 @@ def test_requests_that_met_the_same_429_halve_the_rate_once() -> None:
         bucket.wait_s(begun_s)
     for begun_s in (0.0, 0.01, 0.02, 0.03):
         bucket.slow_down(begun_s, 0.5)
+    bucket.slow_down(0.5, 0.5)  # at the very instant: it was let in at the old rate
     assert bucket.rate_at(0.5) == 50
     bucket.slow_down(0.6, 0.7)  # one that began after it
     assert bucket.rate_at(0.7) == 100 * (0.5 + 0.2 * CLIMB_PER_S) / 2

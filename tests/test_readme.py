@@ -16,8 +16,6 @@ import pytest
 
 from backfill.cli import VERBS
 from backfill.mapping.document import (
-    FORMS,
-    ColumnForm,
     CsvDialect,
     DeliverySpec,
     Document,
@@ -25,6 +23,7 @@ from backfill.mapping.document import (
     SourceSpec,
     keys_of,
 )
+from backfill.mapping.forms import FORMS, ColumnForm
 from backfill.sandbox import ASSUMPTIONS, Sandbox
 
 if TYPE_CHECKING:

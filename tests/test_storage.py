@@ -190,7 +190,11 @@ def test_a_holder_that_is_dead_is_never_shown(tmp_path: Path) -> None:
         assert refusal(tmp_path) == "another run holds this stream"
 
 
-@pytest.mark.parametrize("words", [b"", b"{", b"\0" * 80, b'{"pid": 1}', b"\xff"], ids=repr)
+@pytest.mark.parametrize(
+    "words",
+    [b"", b"{", b"\0" * 80, b'{"pid": 1}', b"\xff"],
+    ids=["empty", "cut", "NULs", "no host", "no text"],
+)
 def test_a_holder_whose_words_are_cut_short_is_not_named(tmp_path: Path, words: bytes) -> None:
     folder = tmp_path / "orders"
     folder.mkdir()

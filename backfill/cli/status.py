@@ -52,7 +52,7 @@ def _names(mappings: tuple[str, ...], state: Path) -> list[str]:
 
 def _state(folder: Path, name: str) -> dict[str, Any]:
     from backfill.checkpoint import Store  # noqa: PLC0415
-    from backfill.report import rows_of  # noqa: PLC0415
+    from backfill.report import iso, rows_of  # noqa: PLC0415
 
     try:
         found = Store(folder, name).load()
@@ -61,7 +61,7 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
         return {"stream": name, "exit_code": int(ExitCode.MISMATCH), "error": error}
     if found is None:
         return {"stream": name, "exit_code": 0, "phase": "never run"}
-    return {
+    told = {
         "stream": name,
         "exit_code": 0,
         "phase": "finished" if found.is_finished else "unfinished",
@@ -71,6 +71,10 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
         "destination": found.destination,
         "rows": rows_of(found.counts, sum(f.rows for f in found.files)),
     }
+    if mark := found.watermark:
+        value = iso(mark["value"]) if mark["type"] == "time" else mark["value"]
+        told["watermark"] = {"column": mark["column"], "value": value}
+    return told
 
 
 def _line(one: dict[str, Any]) -> str:
@@ -81,6 +85,8 @@ def _line(one: dict[str, Any]) -> str:
         return f"{one['stream']}: {one['phase']}"
     rows = {name: count for name, count in one["rows"].items() if count and name != "read"}
     told = ", ".join(f"{count:,} {name}" for name, count in rows.items()) or "no rows"
+    if mark := one.get("watermark"):
+        told += f", {mark['column']} up to {mark['value']}"
     return (
         f"{one['stream']}: {one['phase']} → {one['destination']}, {told} (saved {one['saved_at']})"
     )

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.mapping.dialect import dialect_faults
-from backfill.mapping.document import ConstForm, Document, Options
+from backfill.mapping.forms import ConstForm, Options
 from backfill.mapping.groups import group_faults
 from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
+from backfill.mapping.nightly import nightly_faults
 from backfill.mapping.reads import forms_of
 from backfill.mapping.star import star_faults
 
 if TYPE_CHECKING:
+    from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
 
 Fault = tuple["Path", str, str, str]
@@ -41,7 +43,10 @@ def faults_of(document: Document, name: str) -> list[Fault]:
     if not NAME.fullmatch(name):
         fix = "use letters, digits, '.', '_' and '-'"
         found.append((("name",), "bad-name", f"{name!r} cannot name a folder", fix))
-    found += _source(document) + _guards(document)
+    found += _source(document) + _guards(document) + nightly_faults(document)
+    if document.watermark is not None:
+        how = document.watermark.form()
+        found += _timezone(how, ("watermark",)) + _pattern(how, ("watermark",))
     for index, message in enumerate(document.messages):
         at: Path = ("messages", index)
         found += _members(message, at) + _reserved(message, at, document.guards.allow)

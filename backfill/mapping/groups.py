@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backfill.mapping.document import AggForm, EachRowForm
+from backfill.mapping.forms import AggForm, EachRowForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

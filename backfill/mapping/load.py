@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Messages = tuple[list[Any], list[Refused]]
 
+LATER: Final = {"where", "when", "rows", "escape", "comment", "mode", "watermark", "files"}
+"""What came to the language later."""
+
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
 
@@ -250,11 +253,17 @@ def _fingerprint(name: str, document: Document) -> str:
         mode="json", by_alias=True, exclude={"delivery": True, "after": True, "source": {"path"}}
     )
     meaning["name"] = name
-    for part in (meaning, *meaning["messages"]):  # what came later changes no older mapping
-        for key in ("where", "when"):
-            if part.get(key) is None:
-                part.pop(key, None)
+    _forget_defaults(meaning)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def _forget_defaults(meaning: dict[str, Any]) -> None:
+    """Leave out what a mapping does not say: it means what it meant before these words came."""
+    source = meaning["source"]
+    for part in (meaning, source, source["csv"], *meaning["messages"]):
+        for word in LATER & part.keys():
+            if part[word] in ("all", None):
+                del part[word]
 
 
 def find_mappings(paths: Iterable[str | FilePath]) -> list[Mapping]:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from backfill.mapping.document import ArrayForm, ConstForm, EachForm, EachRowForm, ObjectForm
+from backfill.mapping.forms import (
+    ArrayForm,
+    ConstForm,
+    EachForm,
+    EachRowForm,
+    ObjectForm,
+)
 from backfill.mapping.star import STAR
 from backfill.mapping.strict_yaml import parse
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backfill.mapping.document import (
+from backfill.mapping.expression import parse
+from backfill.mapping.forms import (
     AggForm,
     ArrayForm,
     ColumnForm,
-    Document,
     EachForm,
     EachRowForm,
     ExprForm,
@@ -17,7 +17,6 @@ from backfill.mapping.document import (
     ObjectForm,
     StarForm,
 )
-from backfill.mapping.expression import parse
 from backfill.mapping.kinds import faults_in
 from backfill.mapping.literals import faults_in_literals
 from backfill.mapping.tree import columns_in
@@ -25,6 +24,7 @@ from backfill.mapping.tree import columns_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
     from backfill.mapping.tree import ExprFault
 
@@ -76,12 +76,19 @@ def expressions_of(document: Document) -> Iterator[Expression]:
                 yield Expression(form.expr, (*path, "expr"), around=around)
 
 
-def columns_of(document: Document) -> list[tuple[str, Path, int | None]]:
-    """Every column of the source that is named: name, path, and the character in an expression."""
+def _beside_messages(document: Document) -> list[tuple[str, Path, int | None]]:
     found: list[tuple[str, Path, int | None]] = [(name, ("key",), None) for name in document.key]
     if (rows := document.rows) is not None:
         found += [(name, ("rows", "group_by"), None) for name in rows.group_by]
         found += [(name, ("rows", "order_within"), None) for name in [rows.order_within] if name]
+    if document.watermark is not None:
+        found.append((document.watermark.column, ("watermark", "column"), None))
+    return found
+
+
+def columns_of(document: Document) -> list[tuple[str, Path, int | None]]:
+    """Every column of the source that is named: name, path, and the character in an expression."""
+    found = _beside_messages(document)
     for index, message in enumerate(document.messages):
         for path, form, around in forms_of(message, ("messages", index)):
             if around or (path[2:] == ("timestamp",) and form == NOW):

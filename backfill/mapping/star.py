@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backfill import spec
-from backfill.mapping.document import ObjectForm, StarForm
+from backfill.mapping.forms import ObjectForm, StarForm
 from backfill.mapping.words import nearest
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.errors import Lint
-from backfill.mapping.document import FORMS, MODELS, TAG, Document, keys_of
+from backfill.mapping.document import MODELS, Document, keys_of
+from backfill.mapping.forms import FORMS, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final = {"mode", "watermark", "files"}
+LATER: Final[set[str]] = set()
 """Words of the language that this version does not speak yet."""
 
 TYPES: Final = {

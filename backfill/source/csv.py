@@ -264,11 +264,11 @@ class CsvReader:
         some = "1 cell" if row.actual_columns == 1 else f"{row.actual_columns} cells"
         reason = f"the row has {some}, the header has {wanted}"
         if len(cells) > wanted:
-            reason += (
-                f"; left over: {(self._as.written or self._as.delimiter).join(cells[wanted:])}"
-            )
+            left = (self._as.written or self._as.delimiter).join(cells[wanted:])
+            reason += f"; left over: {left.encode(errors='replace').decode()}"
         padded = (cells + [""] * wanted)[:wanted]
-        return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell.encode()) for cell in padded))
+        raw = (cell.encode(errors="surrogateescape") for cell in padded)
+        return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell) for cell in raw))
 
 
 def _with_ragged(
