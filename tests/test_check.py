@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from test_datasets import DATA, MAPPINGS, needs_data
 
 from backfill.codes import Code, fix_of, without_fixes, words
 
@@ -94,6 +96,7 @@ orders: 9 rows read
             1 × recent-event in at
       orders.csv:8: at: the event of 'TIME' is newer than 72 hours and could start campaigns
       fix: decide with guards: {recent_events: send} or hold
+in all: 8 messages in 2 requests, 1.2 kB, about 1 s: 5 identify, 3 track
 people:
   1 id has several emails
     people.csv:2: '1' ann@example.com, people.csv:5: '1' ann@other.example
@@ -135,6 +138,13 @@ def test_check_tells_programs_the_same_under_stable_keys(cli: Cli) -> None:
     assert (first["code"], first["bucket"], first["count"]) == ("number-unreadable", "rejected", 4)
     assert first["fix"] == "correct the cell, or set decimal: and thousands: for this column"
     assert first["samples"][0]["reason"] == "total: 'none' is not a number"
+    assert done.report["would_send"] == {
+        "messages": 8,
+        "requests": 2,
+        "bytes": 706 + 469,
+        "by_type": {"identify": 5, "track": 3},
+        "seconds": 2 / 50,
+    }
     told = done.report["people"]
     assert told["identify_messages"] == 5
     assert told["ids_with_several_emails"]["count"] == 1
@@ -143,6 +153,36 @@ def test_check_tells_programs_the_same_under_stable_keys(cli: Cli) -> None:
     nobody = told["events_of_nobody"]
     assert (nobody["is_looked_for"], nobody["why_not"], nobody["events"]) == (True, None, 2)
     assert nobody["streams"][0]["samples"][0]["userId"] == "9"
+
+
+@needs_data
+def test_the_orders_of_real_people_who_are_left_out_are_those_a_plain_reading_finds(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Only the first 40 customers are in the file, but the orders of all of them are."""
+    chinook = DATA / "datasets/chinook"
+    lines = (chinook / "Customer.csv").read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    (tmp_path / "Customer.csv").write_text("".join(lines[:41]), encoding="utf-8")
+    for name in ("chinook_customer", "chinook_invoice"):
+        text = (MAPPINGS / f"{name}.yaml").read_text(encoding="utf-8")
+        for source in ("Customer.csv", "Invoice.csv"):
+            here = tmp_path if source == "Customer.csv" else chinook
+            text = text.replace(
+                f"../../../shared/data/datasets/chinook/{source}", f"{here}/{source}"
+            )
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    with (tmp_path / "Customer.csv").open(encoding="utf-8", newline="") as file:
+        known = {row["CustomerId"] for row in csv.DictReader(file)}
+    with (chinook / "Invoice.csv").open(encoding="utf-8-sig", newline="") as file:
+        strange = [row["CustomerId"] for row in csv.DictReader(file)]
+    strange = [one for one in strange if one not in known]
+    done = cli("check", "chinook_invoice.yaml", "chinook_customer.yaml", "--json")
+    nobody = done.report["people"]["events_of_nobody"]
+    assert len(known) == 40
+    assert nobody["events"] == len(strange) > 100
+    told = nobody["streams"][0]
+    assert (told["stream"], told["people"]) == ("chinook_invoice", len(set(strange)))
+    assert [one["userId"] for one in told["samples"]] == list(dict.fromkeys(strange))[:3]
 
 
 @pytest.mark.usefixtures("folder")

@@ -167,14 +167,17 @@ def test_samples_are_the_rows_of_their_own_files(tmp_path: Path) -> None:
     files = {
         "one": (more + "7,other@b.c\n", PEOPLE),
         "two": ("id,email\nx,X@b.c\n8, p9@B.c \n", PEOPLE),
+        "three": ("id,email\nx,X@b.c\nx,y@b.c\n", PEOPLE),
     }
     found = looked(tmp_path, files)
     ids = found.people.ids_with_emails()
-    assert ids.count == 2
+    assert ids.count == 3
     shown = [[found.told(rows)[row] for row in rows] for rows in ids.samples]
     assert [[(one["row"], one["userId"], one["email"]) for one in rows] for rows in shown] == [
         [(9, "7", "p7@b.c"), (102, "7", "other@b.c")],
         [(10, "8", "p8@b.c"), (3, "8", "p9@b.c")],
+        [(2, "x", "x@b.c"), (3, "x", "y@b.c")],
     ]
-    assert shown[1][1]["file"].endswith("two.csv")
+    files_of = [[str(one["file"]).rpartition("/")[2] for one in rows] for rows in shown]
+    assert files_of == [["one.csv"] * 2, ["one.csv", "two.csv"], ["two.csv", "three.csv"]]
     assert found.people.emails_with_ids().count == 1

@@ -51,6 +51,9 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
         results.append(findings.stream_json(plan, found, report, rate))
         if not as_json:
             click.echo(findings.stream_text(plan, found, report, rate))
+    total = findings.total_json(results)
+    if not as_json and len(plans) > 1:
+        click.echo(findings.total_text(total))
     people = findings.people_json(folder, _why_not(types, is_cut=is_cut))
     has_events = bool(types & {*EVENTS})
     if not as_json and (told := findings.people_text(people, has_events=has_events)):
@@ -58,7 +61,7 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
     code = worst([result["exit_code"] for result in results])
     if as_json:
         one = {**results[0], "people": people}
-        many = {"exit_code": code, "streams": results, "people": people}
+        many = {"exit_code": code, "streams": results, "would_send": total, "people": people}
         click.echo(json.dumps(one if len(plans) == 1 else many, ensure_ascii=False))
     return code
 

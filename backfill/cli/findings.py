@@ -107,12 +107,40 @@ def _sizes_text(found: Survey, rate: float | None) -> list[str]:
 def _time(requests: int, rate: float | None) -> str:
     if not rate or not requests:
         return ""
-    seconds = requests / rate
+    return f", about {_long(requests / rate)} at {rate:g} requests/s"
+
+
+def _long(seconds: float) -> str:
     if seconds < MINUTE_S:
-        return f", about {max(seconds, 1):.0f} s at {rate:g} requests/s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 2 * HOUR_S:
-        return f", about {seconds / MINUTE_S:,.0f} min at {rate:g} requests/s"
-    return f", about {seconds / HOUR_S:,.1f} h at {rate:g} requests/s"
+        return f"{seconds / MINUTE_S:,.0f} min"
+    return f"{seconds / HOUR_S:,.1f} h"
+
+
+def total_json(streams: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sum of what all streams would send; they go one after the other."""
+    each = [stream["would_send"] for stream in streams]
+    by_type: dict[str, int] = {}
+    for one in each:
+        for name, count in one["by_type"].items():
+            by_type[name] = by_type.get(name, 0) + count
+    times = [one["seconds"] for one in each]
+    sums = {name: sum(one[name] for one in each) for name in ("messages", "requests", "bytes")}
+    return {**sums, "by_type": by_type, "seconds": None if None in times else sum(times)}
+
+
+def total_text(total: dict[str, Any]) -> str:
+    """Return the sum of what all streams would send."""
+    messages, requests = (
+        counted(total["messages"], "message"),
+        counted(total["requests"], "request"),
+    )
+    seconds = total["seconds"]
+    time = f", about {_long(seconds)}" if seconds else ""
+    told = ", ".join(f"{count:,} {name}" for name, count in total["by_type"].items())
+    types = f": {told}" if told else ""
+    return f"in all: {messages} in {requests}, {sized(total['bytes'])}{time}{types}"
 
 
 def _star_text(members: dict[str, str]) -> str:

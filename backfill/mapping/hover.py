@@ -39,24 +39,24 @@ EMPTY: Final = "Whether one with nothing in it is left out (omit) or sent (keep)
 COMMON: Final = {
     "type": "The type of the message.",
     "when": "An expression: only rows for which it is true have this message.",
-    "messageId": f"Made from the key (or the row) unless mapped. {ONE}",
+    "messageId": "Made from the key (or the row) unless mapped.",
     "context": f"What the visitor's device would tell, such as ip. {MEMBERS}",
-    "integrations": f"Which destinations get the message. {FORMS}",
+    "integrations": "Which destinations get the message.",
 }
 PERSON: Final = {
     **COMMON,
-    "userId": f"The person's id; text for ever, so 007 stays 007. {ONE}",
-    "anonymousId": f"The id of somebody not known by name yet. {ONE}",
+    "userId": "The person's id; text for ever, so 007 stays 007.",
+    "anonymousId": "The id of somebody not known by name yet.",
 }
-WHEN: Final = f"When it happened, not when it is sent; now: at sending time. {ONE}"
-UPDATED: Final = f"Best left out: an old one makes the destination ignore the update. {ONE}"
+WHEN: Final = "When it happened, not when it is sent; now: at sending time."
+UPDATED: Final = "Best left out: an old one makes the destination ignore the update."
 PROPERTIES: Final = f"What is known about it. {MEMBERS}"
 TRAITS: Final = f"What is known about them. {MEMBERS}"
 VIEW: Final = {
     **PERSON,
     "timestamp": WHEN,
-    "name": f"The name of the page or screen. {ONE}",
-    "category": f"Sent among the properties. {ONE}",
+    "name": "The name of the page or screen.",
+    "category": "Sent among the properties.",
     "properties": PROPERTIES,
 }
 
@@ -68,7 +68,7 @@ HOVER: Final[dict[str, dict[str, str]]] = {
     },
     "ConstForm": {"const": "Any JSON value; the same in every row."},
     "ObjectForm": {"object": f"The members of the object. {MEMBERS}", "empty": EMPTY},
-    "ArrayForm": {"array": f"The items; blank ones are left out. {FORMS}", "empty": EMPTY},
+    "ArrayForm": {"array": "The items; blank ones are left out.", "empty": EMPTY},
     "EachForm": {
         "each": "A list column; in Parquet a list of structs.",
         "as": "What each item becomes; in here, columns are the item's own fields.",
@@ -94,8 +94,8 @@ HOVER: Final[dict[str, dict[str, str]]] = {
     "TrackMessage": {
         **PERSON,
         "timestamp": WHEN,
-        "groupId": f"The object that it happened to. {ONE}",
-        "event": f"The event's name; a fixed one is {{const: Order Completed}}. {ONE}",
+        "groupId": "The object that it happened to.",
+        "event": "The event's name; a fixed one is {const: Order Completed}.",
         "properties": PROPERTIES,
     },
     "PageMessage": VIEW,
@@ -103,14 +103,14 @@ HOVER: Final[dict[str, dict[str, str]]] = {
     "GroupMessage": {
         **PERSON,
         "timestamp": UPDATED,
-        "groupId": f"The object's id. {ONE}",
+        "groupId": "The object's id.",
         "traits": f"{TRAITS} objectTypeId says which type of object it is.",
     },
     "AliasMessage": {
         **COMMON,
         "timestamp": WHEN,
-        "userId": f"The id that stays. {ONE}",
-        "previousId": f"The id that goes: its profile is merged into the other, for ever. {ONE}",
+        "userId": "The id that stays.",
+        "previousId": "The id that goes: its profile is merged into the other, for ever.",
     },
     "CsvDialect": {
         "delimiter": "What stands between cells.",

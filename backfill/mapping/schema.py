@@ -7,6 +7,7 @@ what one part wants of another is for the loader to say.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from backfill import spec
@@ -59,7 +60,8 @@ def _part(name: str, part: Schema) -> Schema:
     for key, given in part["properties"].items():
         found = _key(key, given)
         keys[key] = {**found, "description": HOVER[name][key]}
-    return {**part, "properties": keys}
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).removesuffix(" Spec").lower()
+    return {**part, "title": title, "properties": keys}
 
 
 def _key(key: str, given: Schema) -> Schema:
