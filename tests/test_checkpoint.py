@@ -131,6 +131,22 @@ def test_the_format_of_another_version_is_refused_by_its_number() -> None:
         State.load(signed({**members, "surprise": 1}), Path("x"))
 
 
+def test_a_document_of_another_kind_under_a_right_checksum_is_named() -> None:
+    text = b'{"format":1,oops}'
+    made = text[:-1] + f',"crc32":"{zlib.crc32(text):08x}"}}\n'.encode()
+    with pytest.raises(MismatchError) as caught:
+        State.load(made, Path("x"))
+    assert (caught.value.what, caught.value.where) == (
+        "the checkpoint is damaged: it is no JSON",
+        "x",
+    )
+    with pytest.raises(MismatchError) as caught:
+        State.load(signed({"format": 1, "files": []}), Path("x"))
+    assert caught.value.what == (
+        "the checkpoint is damaged: a member is missing or unknown ('counts')"
+    )
+
+
 # ---- the store
 
 

@@ -586,6 +586,7 @@ def test_a_stop_wakes_a_sender_that_waits() -> None:
             found += delivery.outcomes(1.0)
             assert time.monotonic() - begun_s < 2
     assert [type(outcome) for outcome in found] == [Unsent, Unsent]
+    assert sorted(outcome.batch.start for outcome in found) == [0, 1]
     assert len(fake.bodies) == 1
 
 
@@ -668,6 +669,33 @@ def test_order_within_a_lane_survives_refusals_and_retries(sizes: list[int], see
     deliver(given_, answer, is_ordered=True, connections=4)
     assert sorted(row for rows in kept.values() for row in rows) == sorted(set(lane_of) - bad)
     assert all(rows == sorted(rows) for rows in kept.values())
+
+
+def test_in_order_no_row_jumps_ahead_because_an_answer_names_it() -> None:
+    kept: list[int] = []
+
+    def answer(body: bytes) -> Answer:
+        rows = rows_of(body)
+        if 25 in rows:  # and it lies
+            return Answer(400, {}, f'{{"errors":[{{"index":{len(rows) // 2}}}]}}'.encode())
+        kept.extend(rows)
+        return GOOD
+
+    done = deliver(batches(30), answer, is_ordered=True)
+    assert isinstance(done.only, Settled)
+    assert [refusal.index for refusal in done.only.refusals] == [25]
+    assert kept == [row for row in range(30) if row != 25]
+
+
+def test_a_sender_that_hangs_keeps_no_process_alive() -> None:
+    seen: list[threading.Thread] = []
+
+    def answer(_body: bytes) -> Answer:
+        seen.append(threading.current_thread())
+        return GOOD
+
+    deliver(batches(1), answer)
+    assert [(thread.name, thread.daemon) for thread in seen] == [("sender", True)]
 
 
 def test_batches_without_order_are_sent_side_by_side() -> None:
