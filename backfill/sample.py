@@ -33,7 +33,7 @@ class Shown:
     """JSON texts, exactly as they would be sent."""
     outcome: str = "sent"
     """Or `grouped` (its messages stand beside the first row of its group), `filtered`, `held`,
-    `rejected`."""
+    `rejected`, `unchanged`."""
     reason: str = ""
     """Why it would not be sent."""
     with_row: int | None = None
@@ -93,7 +93,7 @@ def _shown(plan: Plan, read: Read, span: Span, given: Encodings) -> Iterator[Sho
         elif row in row_of:
             yield Shown(*place, [], "grouped", with_row=read.person_row(row_of[row]))
         else:
-            yield Shown(*place, [], *outcomes[row])
+            yield Shown(*place, [], *outcomes.get(row, ("unchanged",)))
 
 
 def _first_rows(given: Encodings) -> np.ndarray:

@@ -126,13 +126,12 @@ HOVER: Final[dict[str, dict[str, str]]] = {
         "format": "What the files are; else their endings say it.",
         "csv": "How the CSV files are written.",
         "blank": 'Texts that count as blank, in CSV files only: ["", "NULL"].',
-        "files": "new: only files that were not delivered before, known by their content.",
+        "files": "all, or new: files that were delivered before are left out, by their content.",
     },
     "WatermarkSpec": {
-        "column": "The column that tells what is later, such as updated_at.",
-        "lag": "How far below the highest value rows are sent again: 2h, 1d, or a number.",
-        "type": "What the column's cells are; timestamp unless said.",
-        **{name: OPTIONS[name] for name in ("format", "timezone", "ambiguous")},
+        "column": "The column of times, or of numbers, that says what is later.",
+        "lag": "How far back a run looks again for rows that came late: 90s, 15m, 2h, 3d.",
+        **{name: OPTIONS[name] for name in ("type", "format", "timezone", "ambiguous")},
     },
     "RowsSpec": {
         "group_by": "Neighbouring rows with the same values here become one message.",
@@ -159,11 +158,11 @@ HOVER: Final[dict[str, dict[str, str]]] = {
         "source": "Where the rows come from.",
         "key": "The column or columns that say which row is which. With it a message that is sent "
         "again has the same id; without it the file's content and the row say it.",
+        "mode": "all: every row. changed: rows whose messages differ from what was acknowledged "
+        "under their key. since: rows later than the watermark.",
+        "watermark": "What mode: since goes by.",
         "where": "An expression: rows for which it is not true are filtered.",
         "rows": "Which neighbouring rows go together in one message.",
-        "mode": "all: every row of a source that changed. changed: rows whose messages differ from "
-        "what was last delivered under their key. since: rows later than the watermark.",
-        "watermark": "Of mode: since, the column that tells what is later.",
         "messages": "What each row becomes: one message or several.",
         "guards": "What must be said on purpose before it is sent.",
         "delivery": "How fast and how large; may change between a run and its resume.",

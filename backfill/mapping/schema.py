@@ -59,7 +59,8 @@ def _part(name: str, part: Schema) -> Schema:
     keys = {}
     for key, given in part["properties"].items():
         found = _key(key, given)
-        keys[key] = {**found, "description": HOVER[name][key]}
+        words = HOVER.get(name, {}).get(key)  # all have words by a test; without, it works too
+        keys[key] = {**found, **({"description": words} if words else {})}
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).removesuffix(" Spec").lower()
     return {**part, "title": title, "properties": keys}
 
