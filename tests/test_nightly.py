@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import tempfile
@@ -250,6 +251,7 @@ def test_a_retry_makes_known_what_it_delivers(night: Night, cli: Cli) -> None:
     assert retried(night, cli).code == 0
     night.sent  # noqa: B018
     night.rows(["1,1", "2,2", "3,3", "4,4"])
+    assert counts(night.run(mapping, dry_run=True)) == {"read": 4, "pending": 1, "unchanged": 3}
     assert counts(night.run(mapping)) == {"read": 4, "delivered": 1, "unchanged": 3}
     night.rows(["1,1", "2,0", "3,3", "4,4"])
     assert counts(night.run(mapping)) == {"read": 4, "delivered": 1, "unchanged": 3}
@@ -630,11 +632,13 @@ def test_a_group_is_as_late_as_its_latest_row(night: Night) -> None:
 
 
 def test_a_row_that_was_told_is_not_told_every_night(night: Night) -> None:
-    mapping = SINCE.replace("traits: {at: at}", "traits: {n: {column: n, type: integer}}")
-    night.rows(["1,2020-01-01T00:00:00Z,x"], "id,at,n")
-    assert counts(night.run(mapping)) == {"read": 1, "rejected": 1}
-    night.rows(["1,2020-01-01T00:00:00Z,x", "2,2020-01-02T00:00:00Z,2"], "id,at,n")
-    assert counts(night.run(mapping)) == {"read": 2, "delivered": 1, "unchanged": 1}
+    """Neither for what its cells mean, nor for their bytes."""
+    mapping = SINCE.replace("traits: {at: at}", "traits: {n: {column: n, type: integer}, t: t}")
+    old = b"id,at,n,t\n1,2020-01-01T00:00:00Z,x,a\n2,2020-01-01T00:00:00Z,2,\xff\n"
+    (night.folder / "people.csv").write_bytes(old)
+    assert counts(night.run(mapping)) == {"read": 2, "rejected": 2}
+    (night.folder / "people.csv").write_bytes(old + b"3,2020-01-02T00:00:00Z,3,a\n")
+    assert counts(night.run(mapping)) == {"read": 3, "delivered": 1, "unchanged": 2}
 
 
 def test_status_tells_the_watermark(night: Night, cli: Cli) -> None:
@@ -663,6 +667,9 @@ def test_new_files_are_those_not_delivered_before_by_content(night: Night) -> No
     assert night.sent == [("2", "b")]
     left_out = f"left out, since delivered before: {night.folder / 'exports/0.csv'}"
     assert night.told == [left_out]
+    for number in (3, 4):
+        night.rows(["3,c"], name=f"exports/{number}.csv")
+    assert counts(night.run(FILES)) == {"read": 1, "delivered": 1}, "one content, one delivery"
 
 
 def test_where_no_file_is_new_nothing_is_sent_and_that_is_said(night: Night) -> None:
@@ -894,7 +901,14 @@ def test_a_mapping_without_these_words_means_what_it_meant_before_them(tmp_path:
     path = tmp_path / "people.yaml"
     plain = PEOPLE.replace("mode: changed\n", "")
     path.write_text(plain)
-    found = load_mapping(path).fingerprint
+    mapping = load_mapping(path)
+    found = mapping.fingerprint
+    left_out = {"delivery", "after", "mode", "watermark"}
+    meaning = mapping.document.model_dump(mode="json", by_alias=True, exclude=left_out)
+    for name in ("path", "files"):
+        del meaning["source"][name]
+    text = json.dumps({**meaning, "name": "people"}, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest() == found
     path.write_text(plain.replace("people.csv", "people.csv, files: all") + "mode: all\n")
     assert load_mapping(path).fingerprint == found
     path.write_text(PEOPLE)
