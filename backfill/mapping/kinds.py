@@ -116,6 +116,7 @@ class _Checker:
         what = f"{text} is {ARTICLES.get(found, found)}"
         if (by := _converter(found, wanted)) is not None:
             what += f"; write {by}({text})"
+            why = f"write {by}({text}): {why}"
         self.faults.append(ExprFault(node.at, "expr-type", what, why))
 
 
@@ -198,7 +199,7 @@ def _pair(
     is_time = first[1] in TIMES and other[1] is Kind.TEXT
     if is_time or (other[1] is Kind.TEXT and not isinstance(other[0], Const)):
         first, other = other, first  # a text that is to be read as the other side is
-    why = f"'{operator}' compares it with {checker.parsed.source(other[0])}, {other[1]}"
+    why = f"'{operator}' compares it with {checker.parsed.source(other[0])}, which is {other[1]}"
     checker.wrong(*first, _alike(other[1]), why)
 
 

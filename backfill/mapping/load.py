@@ -236,7 +236,7 @@ def _fingerprint(name: str, document: Document) -> str:
     )
     meaning["name"] = name
     for part in (meaning, *meaning["messages"]):  # what came later changes no older mapping
-        for key in ("where", "when"):
+        for key in ("where", "when", "rows"):
             if part.get(key) is None:
                 part.pop(key, None)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

@@ -57,24 +57,43 @@ def syntax(text: str, fault: SyntaxError) -> ExprFault:
         what = f"the bracket {text[at]} has no partner"
         return ExprFault(at, "expr-syntax", what, "close it, or take it out")
     at = _syntax_at(text, fault)
-    if "unterminated" in fault.msg:
+    for judge in (_by_message, _by_word, _by_hint):
+        if found := judge(text, fault.msg, at):
+            return found
+    fix = 'check it near here; a column with blanks in its name is written col("First Name")'
+    return ExprFault(at, "expr-syntax", "this is no expression", fix)
+
+
+def _by_message(text: str, message: str, at: int) -> ExprFault | None:
+    if "unterminated" in message:
         what = "the quote that begins here is not closed"
         return ExprFault(at, "expr-syntax", what, "close it, or escape the quote inside as \\'")
-    if "'='" in fault.msg:
+    if "f-string" in message:
+        what = "the f-string cannot be read"
+        fix = "check its braces; inside them use the other kind of quotes"
+        return ExprFault(at, "expr-syntax", what, fix)
+    if "'='" in message:
         where = re.compile(r"(?<![=<>!:])=(?!=)").search(text)
         at = where.start() if where else at
         return ExprFault(at, "expr-syntax", "= compares nothing", "write ==")
+    return None
+
+
+def _by_word(text: str, _: str, at: int) -> ExprFault | None:
     word = re.compile(r"\w*").match(text, at)
     if word and keyword.iskeyword(word.group()):
         fix = f'a column of that name is written col("{word.group()}")'
         return ExprFault(at, "expr-syntax", f"'{word.group()}' cannot stand here", fix)
+    return None
+
+
+def _by_hint(text: str, _: str, __: int) -> ExprFault | None:
     bare = QUOTED.sub(lambda match: " " * len(match.group()), text)
     for pattern, fix in HINTS:
         if found := pattern.search(bare):
             what = f"'{found.group().strip()}' is not known here"
             return ExprFault(found.start(), "expr-syntax", what, fix)
-    fix = 'check it near here; a column with blanks in its name is written col("First Name")'
-    return ExprFault(at, "expr-syntax", "this is no expression", fix)
+    return None
 
 
 def _syntax_at(text: str, fault: SyntaxError) -> int:
