@@ -155,7 +155,7 @@ class AggForm(Options):
 class StarForm(Part):
     """Under the key `"*"`: every column that matches and is not named elsewhere in the message."""
 
-    columns: OneOrMany
+    columns: OneOrMany = Field(min_length=1)
     strip: str | None = None
     except_: OneOrMany = Field(default=[], alias="except")
 
@@ -311,7 +311,8 @@ class CsvDialect(Part):
     quote: str = Field(default='"', min_length=1, max_length=1)
     encoding: str = "utf-8"
     header: Annotated[
-        Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],
+        Annotated[bool, Tag(f"{TAG}flag")]
+        | Annotated[list[str], Field(min_length=1), Tag(f"{TAG}names")],
         Discriminator(_header),
     ] = True
     skip_lines: int = Field(default=0, ge=0)

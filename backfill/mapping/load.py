@@ -35,6 +35,14 @@ Messages = tuple[list[Any], list[Refused]]
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
+STUB: Final = {"type": "identify"}
+STUBS: Final = {
+    "version": 1,
+    "source": {"path": "?"},
+    "rows": {"group_by": "?"},
+    "messages": [STUB],
+}
+"""What stands in for a faulty part, so that the other parts are looked at all the same."""
 
 
 @dataclass(frozen=True)
@@ -169,23 +177,28 @@ def _formula(expression: Expression, yaml: Yaml) -> Formula:
     return Formula(expression, places)
 
 
-def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], list[Path]]:
+def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], set[Path]]:
     """Return the document, the faults of the models, and the parts that are cut out for them.
 
     What is left is looked at too: a person is told of everything at once, not of the rest later.
     """
-    try:
-        return Document.model_validate(yaml.value), [], []
-    except ValidationError as fault:
-        lints = [lint_of(one, yaml) for one in fault.errors()]
-        faulty = [path_of(one["loc"]) for one in fault.errors()]
-    rest = copy.deepcopy(yaml.value)
-    for path in sorted(faulty, key=len, reverse=True):
-        _cut_out(rest, path)
-    try:
-        return Document.model_validate(rest), lints, faulty
-    except ValidationError:
-        return None, lints, faulty
+    out: set[Path] = set()
+    rest, lints = yaml.value, list[Lint]()
+    while True:
+        try:
+            return Document.model_validate(rest), lints, out
+        except ValidationError as fault:
+            lints = lints or [lint_of(one, yaml) for one in fault.errors()]
+            faulty = [path_of(one["loc"]) for one in fault.errors()]
+        if not out:
+            rest = copy.deepcopy(rest)
+        for path in sorted(faulty, key=len, reverse=True):
+            while path in out:  # what is around cannot be without it
+                path = path[:-1]  # noqa: PLW2901  it goes up from there
+            if not path:
+                return None, lints, out
+            out.add(path)
+            _cut_out(rest, path)
 
 
 def _cut_out(value: Any, path: Path) -> None:
@@ -193,16 +206,21 @@ def _cut_out(value: Any, path: Path) -> None:
     with suppress(KeyError, IndexError, TypeError):
         for key in path[:-1]:
             value = value[key]
-        if isinstance(value, dict):
+        if len(path) == 1 and path[0] in STUBS:
+            value[path[0]] = STUBS[str(path[0])]
+        elif isinstance(value, dict):
             value.pop(path[-1], None)
+        elif path[:-1] == ("messages",):
+            value[path[-1]] = STUB  # the others keep their numbers
 
 
-def _further(document: Document, name: str, yaml: Yaml, out: list[Path]) -> list[Lint]:
+def _further(document: Document, name: str, yaml: Yaml, out: set[Path]) -> list[Lint]:
     """Return what the models cannot say, but nothing that only a part cut out has caused."""
+    lost = out | {path[:-1] for path in out}
     return [
         Lint(yaml.place(path), code, what, fix)
         for path, code, what, fix in faults_of(document, name)
-        if code != "missing-member" or not any(cut[: len(path)] == path for cut in out)
+        if code != "missing-member" or not {path[:1], path} & lost
     ] + [
         Lint(yaml.inside(one.path, fault.at), fault.code, fault.what, fault.fix)
         for one in expressions_of(document)
