@@ -108,6 +108,8 @@ def _plain(message: Any, at: Path) -> list[Fault]:
     found: list[Fault] = []
     for member in (*spec.IDS, "event", "name", "category", "timestamp"):
         form = getattr(message, member, None)
+        if isinstance(form, Options) and member != "timestamp":
+            found += _one_value(form, member, (*at, member))
         if form is None or isinstance(form, str | Options | StarForm):
             continue
         if not isinstance(form, ConstForm):
@@ -118,6 +120,24 @@ def _plain(message: Any, at: Path) -> list[Fault]:
             fix = 'write {const: "…"} with a text, or the name of a column'
             found.append(((*at, member), "wrong-value", f"{member} must be a text", fix))
     return found
+
+
+def _one_value(form: Options, member: str, path: Path) -> list[Fault]:
+    """No option may make a list or an object of an id or a name."""
+    other = form.else_.get("const") if isinstance(form.else_, dict) else None
+    said = {
+        "split": form.split is not None,
+        "type": form.type == "json",
+        "default": isinstance(form.default, list | dict),
+        "map": any(isinstance(item, list | dict) for item in (form.map or {}).values()),
+        "else": isinstance(other, list | dict),
+    }
+    what = f"{member} is one text, and this makes a list or an object of it"
+    return [
+        ((*path, option), "bad-option", what, f"leave '{option}' out, or use texts and numbers")
+        for option, is_nested in said.items()
+        if is_nested
+    ]
 
 
 def _is_text(const: Any) -> bool:

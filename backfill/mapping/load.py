@@ -35,6 +35,8 @@ Messages = tuple[list[Any], list[Refused]]
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
+READABLE: Final = {"duplicate-key", "lost-digits"}
+"""Faults of the text after which the rest still means what it says."""
 STUB: Final = {"type": "identify"}
 STUBS: Final = {
     "version": 1,
@@ -148,7 +150,7 @@ class Mapping:
 def load_mapping(path: str | FilePath) -> Mapping:
     """Read one mapping file. Raises MappingError with every fault; UsageError: no such file."""
     yaml = parse(_text(FilePath(path)), str(path))
-    if yaml.lints:
+    if any(lint.code not in READABLE for lint in yaml.lints):
         raise MappingError(yaml.lints)
     if not isinstance(yaml.value, dict):
         fix = "begin with: version: 1"
@@ -156,8 +158,8 @@ def load_mapping(path: str | FilePath) -> Mapping:
     document, lints, out = _validated(yaml)
     if document is not None:
         lints += _further(document, document.name or FilePath(path).stem, yaml, out)
-    if lints or document is None:
-        raise MappingError(lints)
+    if lints or yaml.lints or document is None:
+        raise MappingError([*yaml.lints, *lints])
     name = document.name or FilePath(path).stem
     places = tuple(
         (column, yaml.place(at) if offset is None else yaml.inside(at, offset))
