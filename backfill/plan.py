@@ -15,7 +15,7 @@ from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.grouping import Grouping, Seen
-from backfill.mapping.document import EachForm
+from backfill.mapping.document import ColumnForm, EachForm
 from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
 from backfill.message import draft
@@ -26,7 +26,7 @@ from backfill.units import grouped
 from backfill.validate import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from backfill.batch import Limits
     from backfill.cells import Frame
@@ -191,9 +191,12 @@ def check_fit(mapping: Mapping, reader: Reader, where: str) -> None:
     """Raise MappingError with every column that is missing or of a type that cannot be sent."""
     if reader.has_all_columns and reader.columns:
         mapping.check_columns(reader.columns, where, is_open=reader.schema is None)
+    lints = list(_zone_lints(mapping, reader.schema))
     if reader.schema is None:
+        if lints:
+            raise MappingError(lints)
         return
-    lints = list(_each_lints(mapping, reader.schema))
+    lints += _each_lints(mapping, reader.schema)
     none = pa.RecordBatch.from_pylist([], schema=reader.schema)
     empty = Span(0, none, groups=Groups(no_rows(), {}))
     try:
@@ -237,6 +240,28 @@ def _formula_lints(mapping: Mapping, frame: Frame) -> list[Lint]:
                 place = formula.places[at]
                 lints.append(Lint(place, "unknown-column", what, nearest(name, kinds)))
     return lints
+
+
+def _zone_lints(mapping: Mapping, schema: pa.Schema | None) -> Iterator[Lint]:
+    """Yield where a zone would say nothing: what is no time would be sent as it stands."""
+    places = dict(mapping.column_places)
+    for message in mapping.document.messages:
+        for path, form, around in forms_of(message, ()):
+            if not isinstance(form, ColumnForm) or form.timezone is None or form.type is not None:
+                continue
+            if path == ("timestamp",) or around:
+                continue
+            if schema is not None and _may_hold_times(schema, form.column):
+                continue
+            what = f"'{form.column}' is no column of times, so that 'timezone' says nothing"
+            yield Lint(places[form.column], "bad-option", what, "add type: timestamp")
+
+
+def _may_hold_times(schema: pa.Schema, column: str) -> bool:
+    if column not in schema.names:
+        return True
+    kind = schema.field(column).type
+    return bool(pa.types.is_temporal(kind) or pa.types.is_nested(kind))
 
 
 def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:

@@ -40,6 +40,21 @@ OneOrMany = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 
+OneOrMore = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
+]
+"""OneOrMany with something in it."""
+
 Type = Literal["text", "integer", "number", "boolean", "timestamp", "date", "json"]
 
 
@@ -155,7 +170,7 @@ class AggForm(Options):
 class StarForm(Part):
     """Under the key `"*"`: every column that matches and is not named elsewhere in the message."""
 
-    columns: OneOrMany = Field(min_length=1)
+    columns: OneOrMore
     strip: str | None = None
     except_: OneOrMany = Field(default=[], alias="except")
 
@@ -321,7 +336,7 @@ class CsvDialect(Part):
 class SourceSpec(Part):
     """Where the rows come from."""
 
-    path: OneOrMany
+    path: OneOrMore
     format: Literal["csv", "parquet", "jsonl"] | None = None
     csv: CsvDialect = CsvDialect()
     blank: OneOrMany = Field(default=[""])
@@ -330,7 +345,7 @@ class SourceSpec(Part):
 class RowsSpec(Part):
     """Which neighbouring rows go together in one message."""
 
-    group_by: OneOrMany = Field(min_length=1)
+    group_by: OneOrMore
     order_within: str | None = None
     max_rows: int = Field(default=500, ge=1, le=10_000)
 

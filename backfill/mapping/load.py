@@ -20,7 +20,7 @@ from backfill.mapping.expression import parse as parse_expression
 from backfill.mapping.kinds import faults_in
 from backfill.mapping.reads import Expression, columns_of, expressions_of, named_in, star_paths
 from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of
-from backfill.mapping.strict_yaml import parse
+from backfill.mapping.strict_yaml import Path, parse
 from backfill.mapping.tree import walk
 from backfill.mapping.words import lint_of, nearest, path_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from backfill.mapping.functions import Kind
-    from backfill.mapping.strict_yaml import Path, Yaml
+    from backfill.mapping.strict_yaml import Yaml
 
 
 Messages = tuple[list[Any], list[Refused]]
@@ -37,12 +37,13 @@ BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
 READABLE: Final = {"duplicate-key", "lost-digits"}
 """Faults of the text after which the rest still means what it says."""
-STUB: Final = {"type": "identify"}
-STUBS: Final = {
-    "version": 1,
-    "source": {"path": "?"},
-    "rows": {"group_by": "?"},
-    "messages": [STUB],
+STUBS: Final[dict[Path, Any]] = {
+    ("version",): 1,
+    ("source",): {"path": "?"},
+    ("source", "path"): "?",
+    ("rows",): {"group_by": "?"},
+    ("rows", "group_by"): "?",
+    ("messages",): [{"type": "identify"}],
 }
 """What stands in for a faulty part, so that the other parts are looked at all the same."""
 
@@ -208,12 +209,12 @@ def _cut_out(value: Any, path: Path) -> None:
     with suppress(KeyError, IndexError, TypeError):
         for key in path[:-1]:
             value = value[key]
-        if len(path) == 1 and path[0] in STUBS:
-            value[path[0]] = STUBS[str(path[0])]
+        if path in STUBS:
+            value[path[-1]] = copy.deepcopy(STUBS[path])
         elif isinstance(value, dict):
             value.pop(path[-1], None)
         elif path[:-1] == ("messages",):
-            value[path[-1]] = STUB  # the others keep their numbers
+            value[path[-1]] = {"type": "identify"}  # the others keep their numbers
 
 
 def _further(document: Document, name: str, yaml: Yaml, out: set[Path]) -> list[Lint]:
