@@ -910,6 +910,7 @@ GIVES: Final[list[tuple[str, Any]]] = [
     ('length("añb")', 3),
     ('split("a; b;", ";")', ["a", "b"]),
     ('join(split("a; b;", ";"), "+")', "a+b"),
+    ('join(split("a; b;", ";"), "")', "ab"),
     ('matches("AB-1", "^[A-Z]{2}-")', True),
     ('startswith("abc", "ab")', True),
     ('endswith("abc", "bc")', True),
