@@ -87,7 +87,7 @@ REASONS: Final[dict[Code, Reason]] = {
     Code.ID_TYPE: Reason("{value} cannot be an id", "map a text or integer column"),
     Code.ID_FLOAT: Reason(
         "the id {value} is a float, so its digits cannot be trusted",
-        "use {{column: …, type: integer}}, or cast the column to text where it comes from",
+        "write {{expr: {integer}}}, or cast the column to text where it comes from",
     ),
     Code.ID_TOO_LONG: Reason("the id {value} is over 150 bytes", "shorten the id"),
     Code.ID_RESERVED: Reason(
@@ -207,11 +207,19 @@ WHOLE: Final = {
 """These bring words of their own, not a cell to be quoted."""
 
 
-def words(code: Code, value: str | None) -> str:
+def words(code: Code, value: str | None, column: str = "") -> str:
     """The reason as a person reads it: what is wrong with the value, then what to do."""
     shown = "the value" if value is None else _shown(code, value)
     reason = REASONS[code]
-    return f"{reason.what.format(value=shown)}; {reason.fix.format(value=shown)}"
+    what = reason.what.format(value=shown)
+    return f"{what}; {reason.fix.format(value=shown, integer=_as_integer(column))}"
+
+
+def _as_integer(column: str) -> str:
+    """The expression that makes an id of a column of floats, as it is written in a mapping."""
+    if column.isidentifier():
+        return f'"text(integer({column}))"'
+    return f"""'text(integer(col("{column}")))'""" if column else '"text(integer(…))"'
 
 
 def fix_of(code: Code) -> str:

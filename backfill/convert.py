@@ -41,6 +41,8 @@ def _as_text(form: ColumnForm, cells: Cells, frame: Frame) -> Typed:
     if cells.is_json:  # lists and objects among the values stay what they are
         is_nested = pc.match_substring_regex(cells.data, r"^[\[{]")
         return raw(pc.if_else(is_nested, cells.data, text(texts_of(cells)).json()))
+    if pa.types.is_timestamp(cells.data.type):  # in UTC with Z, and one without a zone fails
+        return _as_timestamp(form, cells, frame)
     return text(texts_of(cells))
 
 

@@ -18,6 +18,7 @@ from backfill.columns import (
     FALSE,
     NO_TEXT,
     integers,
+    join,
     lengths,
     mask,
     nulled,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 BLANK_MS: Final = int(np.iinfo(np.int64).min)
 NEVER: Final = pa.scalar(BLANK_MS, pa.int64())
 TRUE: Final = pa.scalar(True, pa.bool_())
+TIME_END: Final = 'Z"'
+"""What stands after each time in JSON: of a time that is an id or a name, the Z belongs to it."""
 LABELS: Final = ("event", "name", "category")
 
 
@@ -196,9 +199,10 @@ def _texts(how: ColumnForm, frame: Frame) -> pa.StringArray:
         bare["else_"] = {"const": _said(how.else_["const"])}
     made = column(how.model_copy(update=bare), frame)
     assert isinstance(made, Typed)
-    if how.default is None or not made.data.null_count:
-        return made.data
-    filled = pc.fill_null(made.data, pa.scalar(_said(how.default), pa.string()))
+    texts = join(made.data, "Z") if made.after == TIME_END else made.data
+    if how.default is None or not texts.null_count:
+        return texts
+    filled = pc.fill_null(texts, pa.scalar(_said(how.default), pa.string()))
     return nulled(filled, frame.failed(how.column))
 
 

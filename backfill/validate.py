@@ -113,7 +113,7 @@ def table_of(faults: list[Fault], start: int) -> pa.Table:
     for fault in faults:
         for row, value in zip(fault.rows.tolist(), fault.values, strict=True):
             first.setdefault(row, (fault.column, fault.code.value))
-            told = words(fault.code, value)
+            told = words(fault.code, value, fault.column)
             told = f"{fault.column}: {told}" if fault.column else told
             reasons.setdefault(row, {})[told] = None
     rows = sorted(first)

@@ -388,3 +388,23 @@ def value_of(text: str, row: dict[str, V]) -> Any:
     tree = ast.fix_missing_locations(Rewriter(text).visit(ast.parse(text, mode="eval")))
     code = compile(tree, "<expression>", "eval")
     return eval(code, {**HELPERS, **row, "__builtins__": {}, "ROW": row}).value
+
+
+def row_of(cells: dict[str, Any]) -> dict[str, V]:
+    """The cells of a row as values; a float has the digits that Arrow writes."""
+    made = {name: V(cell) for name, cell in cells.items()}
+    for name, cell in cells.items():
+        if isinstance(cell, float):
+            made[name] = V(cell, format(Decimal(repr(cell)), "f").removesuffix(".0"))
+    return made
+
+
+def names_of(text: str) -> set[str]:
+    """The columns that an expression reads."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        if isinstance(node, ast.Name) and node.id not in {*FUNCTIONS, "col", "timestamp", "date"}:
+            found.add(node.id)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "col":
+            found.add(ast.literal_eval(node.args[0]))
+    return found

@@ -14,8 +14,13 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
+
+import expressions
+from expressions import RejectedError, names_of, row_of
 
 from backfill.batch import Limits
 from backfill.mapping import load_mapping
@@ -33,6 +38,10 @@ Form = Any
 BLANK: Final = object()
 """What a value form makes of nothing: the member is left out."""
 
+ANY_CODE: Final = "any"
+"""A row that Python cannot compute is rejected; for what, the program says."""
+
+FREE: Final = ("traits", "properties", "context")
 IDS: Final = ("userId", "anonymousId", "groupId", "previousId")
 OTHERS: Final = ("event", "name", "category", "timestamp", "context", "integrations")
 BODY: Final = {"identify": "traits", "group": "traits"}
@@ -71,13 +80,86 @@ def messages_of(document: dict[str, Any], cells: dict[str, Any]) -> tuple[list[M
     A row with a code is rejected whole. `cells`: None is blank; a CSV's blank texts are None here.
     """
     row = Row(cells)
-    made = [message_of(message, row) for message in document["messages"]]
-    keys = document.get("key", [])
+    if not is_wanted(document.get("where"), row):
+        return [], row.codes
+    wanted = [message for message in document["messages"] if is_wanted(message.get("when"), row)]
+    made = [message_of(message, row) for message in wanted]
+    keys = document.get("key", []) if wanted else []
     for name in [keys] if isinstance(keys, str) else keys:
         text = id_of(name, row)
         if text is BLANK:
             row.codes.add("key-blank")
     return made, row.codes
+
+
+def is_wanted(condition: str | None, row: Row) -> bool:
+    """Whether a condition is true; one that cannot be evaluated is not, and rejects the row."""
+    if condition is None:
+        return True
+    return attempt(row, lambda: computed(condition, row)) is True
+
+
+def computed(text: str, row: Row) -> Any:
+    """The value of an expression for a row, by Python."""
+    try:
+        return expressions.value_of(text, row_of(row.cells))
+    except RejectedError:
+        raise UnreadableError(ANY_CODE) from None
+
+
+def cell_of(how: dict[str, Any], row: Row) -> Any:
+    """The cell that a column or an expression gives; BLANK where it cannot be had."""
+    if "expr" in how:
+        return attempt(row, lambda: computed(how["expr"], row))
+    return row.get(how["column"])
+
+
+def starless(message: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    """A message with each `"*"` written out: the columns that match and are not named elsewhere."""
+    named: set[str] = set()
+    for member, form in message.items():
+        if member in FREE:
+            named |= named_in({"object": form})
+        elif member not in {"type", "when"}:
+            named |= named_in(form)
+    rest = [name for name in columns if name not in named]
+    return {
+        member: _written_out(form, rest) if member in FREE else form
+        for member, form in message.items()
+    }
+
+
+def named_in(form: Form) -> set[str]:
+    """The columns that a value form names, itself or by an expression."""
+    if isinstance(form, str):
+        return {form}
+    inner = [item for key, item in form.get("object", {}).items() if key != "*"]
+    found = [named_in(item) for item in [*inner, *form.get("array", [])]]
+    own = {form[word] for word in ("column", "each", "json") if word in form}
+    return own.union(names_of(form["expr"]) if "expr" in form else (), *found)
+
+
+def _written_out(forms: dict[str, Form], columns: list[str]) -> dict[str, Form]:
+    made: dict[str, Form] = {}
+    for key, form in forms.items():
+        if key == "*":
+            patterns = form["columns"]
+            for name in columns:
+                listed = [patterns] if isinstance(patterns, str) else patterns
+                fits = any(fnmatchcase(name, one) for one in listed)
+                if fits and name not in form.get("except", []):
+                    made[name.removeprefix(form.get("strip", ""))] = name
+        else:
+            made[key] = _inner_written(form, columns)
+    return made
+
+
+def _inner_written(form: Form, columns: list[str]) -> Form:
+    if isinstance(form, dict) and "object" in form:
+        return {**form, "object": _written_out(form["object"], columns)}
+    if isinstance(form, dict) and "array" in form:
+        return {**form, "array": [_inner_written(item, columns) for item in form["array"]]}
+    return form
 
 
 def message_of(message: dict[str, Any], row: Row) -> Message:
@@ -158,7 +240,8 @@ def id_of(form: Form, row: Row) -> Any:
         return BLANK if found in (BLANK, "") else text_of(found)
     if len(how) > 1:
         column_of(how, row)
-    return attempt(row, lambda: as_id(row.get(how["column"])))
+    cell = cell_of(how, row)
+    return BLANK if cell is BLANK else attempt(row, lambda: as_id(cell))
 
 
 def as_id(cell: Any) -> Any:
@@ -178,7 +261,7 @@ def label_of(form: Form, row: Row) -> Any:
     if isinstance(form, dict) and "const" in form:
         return str(form["const"]).strip()
     how = options_of(form)
-    cell = row.get(how["column"])
+    cell = cell_of(how, row)
     found = column_of(how, row) if len(how) > 1 else BLANK if cell is None else cell
     return BLANK if found is BLANK else text_of(found).strip(SPACES)
 
@@ -201,7 +284,7 @@ def context_of(forms: dict[str, Form], row: Row) -> Any:
 
 def value_of(form: Form, row: Row) -> Any:
     """Any value form."""
-    if isinstance(form, str) or "column" in form:
+    if isinstance(form, str) or "column" in form or "expr" in form:
         return column_of(options_of(form), row)
     return next(FORMS[word](form, row) for word in FORMS if word in form)
 
@@ -277,9 +360,10 @@ FORMS: Final[dict[str, Callable[[Form, Row], Any]]] = {
 
 def column_of(how: dict[str, Any], row: Row) -> Any:
     """A column: check, map, split, type; then what becomes of a blank."""
-    cell = row.get(how["column"])
     before = set(row.codes)
-    found = BLANK if cell is None else attempt(row, lambda: converted(cell, how, row))
+    cell = cell_of(how, row)
+    is_blank = cell is None or cell is BLANK
+    found = BLANK if is_blank else attempt(row, lambda: converted(cell, how, row))
     if found is not BLANK:
         return found
     if how.get("default") is not None:
@@ -549,11 +633,11 @@ def is_same(found: Any, expected: Any) -> bool:
         return sizes and all(map(is_same, found, expected))
     if isinstance(expected, Decimal):
         return isinstance(found, Decimal) and found.as_tuple() == expected.as_tuple()
-    if isinstance(expected, bool) or not isinstance(expected, int | float):
+    if isinstance(expected, bool) or not isinstance(expected, int | float | Fraction):
         return type(found) is type(expected) and bool(found == expected)
     if isinstance(expected, float):
         return isinstance(found, Decimal) and float(found) == expected
-    return isinstance(found, Decimal) and found == expected
+    return isinstance(found, Decimal) and Fraction(found) == expected  # computed: its value
 
 
 # The program, asked the same

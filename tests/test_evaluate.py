@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pytest
-from expressions import RejectedError, V, value_of
+from expressions import RejectedError, row_of, value_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -244,11 +244,8 @@ def expected(text: str, rows: list[dict[str, Any]]) -> list[Any]:
     """What Python says of each row."""
     found: list[Any] = []
     for row in rows:
-        named = {name: V(value) for name, value in row.items()}
-        if row["f1"] is not None:  # a float is written as Arrow writes it
-            named["f1"] = V(row["f1"], format(Decimal(repr(row["f1"])), "f").removesuffix(".0"))
         try:
-            found.append(value_of(text, named))
+            found.append(value_of(text, row_of(row)))
         except RejectedError:
             found.append(RejectedError)
     return found

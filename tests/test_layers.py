@@ -34,7 +34,7 @@ ROOMS: Final = (
     *("exact", "operand", "coerce", "judge", "casts", "compute", "evaluate"),
     *("aggregate", "transform", "message"),
     *("validate", "identity", "encode", "durable", "known", "changed", "piece", "batch"),
-    *("watermark", "order", "grouping", "units", "since", "plan", "pipeline"),
+    *("watermark", "order", "grouping", "units", "since", "fit", "plan", "pipeline"),
     *(
         "answer",
         "whole",

@@ -63,8 +63,27 @@ def test_every_fault_of_a_file_is_told_in_the_words_beside_it(
 
 
 def test_each_faulty_mapping_has_its_words() -> None:
-    assert len(FAULTY) >= 25
+    assert len(FAULTY) >= 45
     assert sorted(path.stem for path in FAULTS.glob("*.txt")) == FAULTY
+
+
+@pytest.mark.parametrize("key", ["version", "source", "rows", "messages"])
+def test_a_faulty_part_hides_no_fault_of_another(key: str, tmp_path: Path) -> None:
+    """Whatever is wrong with one key of the mapping, the others are looked at all the same."""
+    whole = {
+        "version": "version: 1",
+        "source": "source: {path: a.csv, csv: {encoding: utf-9}}",
+        "rows": "rows: {group_by: a}",
+        "messages": "messages: [{type: track, userId: id, properties: {a: {agg: sum}}}]",
+        "guards": "guards: {not_before: x}",
+    }
+    told = {"source": "encoding", "messages": "needs 'timestamp'", "guards": "not a date"}
+    for faulty in (f"{key}: 7.5", f"{key}: []", f"{key}x: 1"):
+        (tmp_path / "m.yaml").write_text("\n".join([*({**whole, key: faulty}.values()), ""]))
+        with pytest.raises(MappingError) as caught:
+            load_mapping(tmp_path / "m.yaml")
+        for other, words in told.items():
+            assert other == key or words in str(caught.value), (faulty, other)
 
 
 def test_a_message_without_a_type_is_told_that_the_type_is_missing(tmp_path: Path) -> None:

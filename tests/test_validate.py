@@ -300,7 +300,7 @@ def test_every_code_has_words_and_a_test() -> None:
     for code in Code:
         told = words(code, "V")
         assert "{" not in told.replace("{encoding", "").replace("{allow", "").replace(
-            "{column", ""
+            "{expr", ""
         ).replace("{agg", "").replace("{max_rows", "").replace("{future", "").replace(
             "{not_before", ""
         ).replace("{recent_events", ""), told

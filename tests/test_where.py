@@ -164,6 +164,14 @@ def test_star_stands_in_objects_context_and_traits_too(tmp_path: Path) -> None:
     assert made.messages[0][0]["context"] == {"[d]": "3"}
 
 
+def test_star_stands_in_the_objects_of_an_array_too(tmp_path: Path) -> None:
+    rows(tmp_path, "1,x,y,z", header="id,a_b,a_c,plan")
+    star = {"*": {"columns": "a_*", "strip": "a_", "except": ["a_c"]}}
+    forms = {"l": {"array": [{"object": star}, {"array": [{"object": {"p": "plan", **star}}]}]}}
+    made = build(document({**IDENTIFY, "traits": forms}), tmp_path)
+    assert made.messages[0][0]["traits"] == {"l": [{"b": "x"}, [{"p": "z", "b": "x"}]]}
+
+
 def test_star_keeps_the_types_of_parquet_and_the_keys_of_json_lines(tmp_path: Path) -> None:
     table = pa.table({"id": ["1"], "prop_n": [1.5], "prop_l": [[1, 2]], "at": [AT], "plan": ["x"]})
     pq.write_table(table, tmp_path / "rows.parquet")

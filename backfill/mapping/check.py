@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.mapping.dialect import dialect_faults
-from backfill.mapping.forms import ConstForm, Options
+from backfill.mapping.document import Document
+from backfill.mapping.forms import ConstForm, Options, StarForm
 from backfill.mapping.groups import group_faults
 from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
 from backfill.mapping.nightly import nightly_faults
@@ -70,7 +71,7 @@ def _source(document: Document) -> list[Fault]:
                 "copy it",
             )
         )
-    if not document.source.path:
+    if not any(document.source.path) or "" in document.source.path:
         found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
     return [*found, *dialect_faults(document.source.csv)]
 
@@ -109,14 +110,36 @@ def _plain(message: Any, at: Path) -> list[Fault]:
     found: list[Fault] = []
     for member in (*spec.IDS, "event", "name", "category", "timestamp"):
         form = getattr(message, member, None)
-        if form is None or isinstance(form, str | Options):
+        if isinstance(form, Options) and member != "timestamp":
+            found += _one_value(form, member, (*at, member))
+        if form is None or isinstance(form, str | Options | StarForm):
             continue
         if not isinstance(form, ConstForm):
-            what = f"{member} must be a column or a constant"
-            found.append(((*at, member), "wrong-form", what, "write {column: …} or {const: …}"))
+            what = f"{member} must be one value: a column, an expression or a constant"
+            fix = "write {column: …}, {expr: …} or {const: …}"
+            found.append(((*at, member), "wrong-form", what, fix))
         elif not _is_text(form.const):
-            found.append(((*at, member), "wrong-value", f"{member} must be a text", "quote it"))
+            fix = 'write {const: "…"} with a text, or the name of a column'
+            found.append(((*at, member), "wrong-value", f"{member} must be a text", fix))
     return found
+
+
+def _one_value(form: Options, member: str, path: Path) -> list[Fault]:
+    """No option may make a list or an object of an id or a name."""
+    other = form.else_.get("const") if isinstance(form.else_, dict) else None
+    said = {
+        "split": form.split is not None,
+        "type": form.type == "json",
+        "default": isinstance(form.default, list | dict),
+        "map": any(isinstance(item, list | dict) for item in (form.map or {}).values()),
+        "else": isinstance(other, list | dict),
+    }
+    what = f"{member} is one text, and this makes a list or an object of it"
+    return [
+        ((*path, option), "bad-option", what, f"leave '{option}' out, or use texts and numbers")
+        for option, is_nested in said.items()
+        if is_nested
+    ]
 
 
 def _is_text(const: Any) -> bool:
@@ -165,7 +188,7 @@ def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
         path = (*at, kind.body, name)
         if not name or len(name.encode()) > spec.LIMITS.name:
             what = f"the name {name[:20]!r} must have 1 to {spec.LIMITS.name} bytes"
-            found.append((path, "bad-name", what, "shorten it"))
+            found.append((path, "bad-name", what, "shorten it" if name else "write a name"))
         if kind.name == "track" and name in spec.OVERRIDES and name not in allowed:
             what = f"the property '{name}' overrides the settings of campaigns"
             found.append((path, "reserved", what, f"rename it, or guards: {{allow: [{name}]}}"))
@@ -188,7 +211,8 @@ def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
         fix = f'rename it, or allow it on purpose with guards: {{allow: ["{name}"]}}'
         return [(path, "reserved", what, fix)]
     if len(name.encode()) > spec.LIMITS.event:
-        return [(path, "bad-name", f"over {spec.LIMITS.event} bytes", "shorten the event's name")]
+        what = f"the event's name has {len(name.encode())} bytes, more than {spec.LIMITS.event}"
+        return [(path, "bad-name", what, "shorten it")]
     return []
 
 
@@ -199,7 +223,7 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
     found = []
     if is_time and form.type not in {None, "timestamp"}:
         found.append(
-            ((*path, "type"), "bad-option", "a timestamp cannot have this type", "leave it")
+            ((*path, "type"), "bad-option", "a timestamp has no other type", "leave type: out")
         )
     written = {
         f.alias or n for n, f in type(form).model_fields.items() if n in form.model_fields_set
@@ -207,8 +231,11 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
     for option in sorted(written & NEEDS.keys()):
         if kind not in NEEDS[option] and not (option == "timezone" and kind is None):
             needs = " or ".join(sorted(NEEDS[option]))
-            what = f"'{option}' says nothing here"
-            found.append(((*path, option), "bad-option", what, f"add type: {needs}"))
+            what = f"'{option}' says nothing " + (
+                f"with type: {kind}" if kind else "without a type"
+            )
+            fix = f"use type: {needs}, or leave '{option}' out" if kind else f"add type: {needs}"
+            found.append(((*path, option), "bad-option", what, fix))
     for option in sorted(written & NOT_OF_TIMES) if is_time else ():
         what = f"'{option}' says nothing for a timestamp"
         found.append(((*path, option), "bad-option", what, "leave it out"))

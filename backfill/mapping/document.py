@@ -16,6 +16,7 @@ from backfill.mapping.forms import (
     ColumnForm,
     Members,
     OneOrMany,
+    OneOrMore,
     Part,
     Value,
 )
@@ -127,7 +128,8 @@ class CsvDialect(Part):
     comment: str | None = Field(default=None, min_length=1)
     encoding: str = "utf-8"
     header: Annotated[
-        Annotated[bool, Tag(f"{TAG}flag")] | Annotated[list[str], Tag(f"{TAG}names")],
+        Annotated[bool, Tag(f"{TAG}flag")]
+        | Annotated[list[str], Field(min_length=1), Tag(f"{TAG}names")],
         Discriminator(_header),
     ] = True
     skip_lines: int = Field(default=0, ge=0)
@@ -136,7 +138,7 @@ class CsvDialect(Part):
 class SourceSpec(Part):
     """Where the rows come from."""
 
-    path: OneOrMany
+    path: OneOrMore
     format: Literal["csv", "parquet", "jsonl"] | None = None
     csv: CsvDialect = CsvDialect()
     blank: OneOrMany = Field(default=[""])
@@ -146,7 +148,7 @@ class SourceSpec(Part):
 class RowsSpec(Part):
     """Which neighbouring rows go together in one message."""
 
-    group_by: OneOrMany = Field(min_length=1)
+    group_by: OneOrMore
     order_within: str | None = None
     max_rows: int = Field(default=500, ge=1, le=10_000)
 

@@ -36,6 +36,21 @@ OneOrMany = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 
+OneOrMore = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
+]
+"""OneOrMany with something in it."""
+
 Type = Literal["text", "integer", "number", "boolean", "timestamp", "date", "json"]
 
 
@@ -151,7 +166,7 @@ class AggForm(Options):
 class StarForm(Part):
     """Under the key `"*"`: every column that matches and is not named elsewhere in the message."""
 
-    columns: OneOrMany
+    columns: OneOrMore
     strip: str | None = None
     except_: OneOrMany = Field(default=[], alias="except")
 

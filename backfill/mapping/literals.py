@@ -79,7 +79,8 @@ def _literals(parsed: Parsed) -> Iterator[tuple[str, Const]]:
         if not isinstance(node, Call) or FUNCTIONS[node.name].is_many:
             continue
         for parameter, part in zip(FUNCTIONS[node.name].parameters, node.arguments, strict=True):
-            if parameter.is_literal and isinstance(part, Const):
+            may_be_any = node.name == "join"  # nothing may stand between what is joined
+            if parameter.is_literal and isinstance(part, Const) and not may_be_any:
                 yield parameter.name, part
 
 

@@ -21,7 +21,7 @@ from backfill.mapping.expression import parse as parse_expression
 from backfill.mapping.kinds import faults_in
 from backfill.mapping.reads import Expression, columns_of, expressions_of, named_in, star_paths
 from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of, taken
-from backfill.mapping.strict_yaml import parse
+from backfill.mapping.strict_yaml import Path, parse
 from backfill.mapping.tree import walk
 from backfill.mapping.words import lint_of, nearest, path_of
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from backfill.mapping.functions import Kind
-    from backfill.mapping.strict_yaml import Path, Yaml
+    from backfill.mapping.strict_yaml import Yaml
 
 
 Messages = tuple[list[Any], list[Refused]]
@@ -39,6 +39,17 @@ LATER: Final = {"where", "when", "rows", "escape", "comment", "mode", "watermark
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
+READABLE: Final = {"duplicate-key", "lost-digits"}
+"""Faults of the text after which the rest still means what it says."""
+STUBS: Final[dict[Path, Any]] = {
+    ("version",): 1,
+    ("source",): {"path": "?"},
+    ("source", "path"): "?",
+    ("rows",): {"group_by": "?"},
+    ("rows", "group_by"): "?",
+    ("messages",): [{"type": "identify"}],
+}
+"""What stands in for a faulty part, so that the other parts are looked at all the same."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ class Mapping:
 def load_mapping(path: str | FilePath) -> Mapping:
     """Read one mapping file. Raises MappingError with every fault; UsageError: no such file."""
     yaml = parse(_text(FilePath(path)), str(path))
-    if yaml.lints:
+    if any(lint.code not in READABLE for lint in yaml.lints):
         raise MappingError(yaml.lints)
     if not isinstance(yaml.value, dict):
         fix = "begin with: version: 1"
@@ -166,8 +177,8 @@ def load_mapping(path: str | FilePath) -> Mapping:
     document, lints, out = _validated(yaml)
     if document is not None:
         lints += _further(document, document.name or FilePath(path).stem, yaml, out)
-    if lints or document is None:
-        raise MappingError(lints)
+    if lints or yaml.lints or document is None:
+        raise MappingError([*yaml.lints, *lints])
     name = document.name or FilePath(path).stem
     places = tuple(
         (column, yaml.place(at) if offset is None else yaml.inside(at, offset))
@@ -187,23 +198,28 @@ def _formula(expression: Expression, yaml: Yaml) -> Formula:
     return Formula(expression, places)
 
 
-def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], list[Path]]:
+def _validated(yaml: Yaml) -> tuple[Document | None, list[Lint], set[Path]]:
     """Return the document, the faults of the models, and the parts that are cut out for them.
 
     What is left is looked at too: a person is told of everything at once, not of the rest later.
     """
-    try:
-        return Document.model_validate(yaml.value), [], []
-    except ValidationError as fault:
-        lints = [lint_of(one, yaml) for one in fault.errors()]
-        faulty = [path_of(one["loc"]) for one in fault.errors()]
-    rest = copy.deepcopy(yaml.value)
-    for path in sorted(faulty, key=len, reverse=True):
-        _cut_out(rest, path)
-    try:
-        return Document.model_validate(rest), lints, faulty
-    except ValidationError:
-        return None, lints, faulty
+    out: set[Path] = set()
+    rest, lints = yaml.value, list[Lint]()
+    while True:
+        try:
+            return Document.model_validate(rest), lints, out
+        except ValidationError as fault:
+            lints = lints or [lint_of(one, yaml) for one in fault.errors()]
+            faulty = [path_of(one["loc"]) for one in fault.errors()]
+        if not out:
+            rest = copy.deepcopy(rest)
+        for path in sorted(faulty, key=len, reverse=True):
+            while path in out:  # what is around cannot be without it
+                path = path[:-1]  # noqa: PLW2901  it goes up from there
+            if not path:
+                return None, lints, out
+            out.add(path)
+            _cut_out(rest, path)
 
 
 def _cut_out(value: Any, path: Path) -> None:
@@ -211,16 +227,21 @@ def _cut_out(value: Any, path: Path) -> None:
     with suppress(KeyError, IndexError, TypeError):
         for key in path[:-1]:
             value = value[key]
-        if isinstance(value, dict):
+        if path in STUBS:
+            value[path[-1]] = copy.deepcopy(STUBS[path])
+        elif isinstance(value, dict):
             value.pop(path[-1], None)
+        elif path[:-1] == ("messages",):
+            value[path[-1]] = {"type": "identify"}  # the others keep their numbers
 
 
-def _further(document: Document, name: str, yaml: Yaml, out: list[Path]) -> list[Lint]:
+def _further(document: Document, name: str, yaml: Yaml, out: set[Path]) -> list[Lint]:
     """Return what the models cannot say, but nothing that only a part cut out has caused."""
+    lost = out | {path[:-1] for path in out}
     return [
         Lint(yaml.place(path), code, what, fix)
         for path, code, what, fix in faults_of(document, name)
-        if code != "missing-member" or not any(cut[: len(path)] == path for cut in out)
+        if code != "missing-member" or not {path[:1], path} & lost
     ] + [
         Lint(yaml.inside(one.path, fault.at), fault.code, fault.what, fault.fix)
         for one in expressions_of(document)

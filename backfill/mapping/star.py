@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backfill import spec
-from backfill.mapping.forms import ObjectForm, StarForm
+from backfill.mapping.forms import ArrayForm, ObjectForm, StarForm
 from backfill.mapping.words import nearest
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Writer:
             given = getattr(self.message, member)
             if isinstance(given, dict):
                 changes[member] = self._members(given, (member,))
-            elif isinstance(given, ObjectForm):
+            elif isinstance(given, ObjectForm | ArrayForm):
                 changes[member] = self._inner(given, (member,))
         return self.message.model_copy(update=changes)
 
@@ -82,6 +82,9 @@ class Writer:
         return found
 
     def _inner(self, form: Any, path: Path) -> Any:
+        if isinstance(form, ArrayForm):
+            items = [self._inner(one, (*path, "array", at)) for at, one in enumerate(form.array)]
+            return form.model_copy(update={"array": items})
         if not isinstance(form, ObjectForm):
             return form
         return form.model_copy(update={"object": self._members(form.object, (*path, "object"))})
@@ -178,13 +181,15 @@ def _places(message: Any) -> list[tuple[Path, dict[str, Any]]]:
     found: list[tuple[Path, dict[str, Any]]] = []
 
     def add(path: Path, given: Any) -> None:
+        if isinstance(given, ArrayForm):
+            for at, item in enumerate(given.array):
+                add((*path, "array", at), item)
         if isinstance(given, ObjectForm):
             path, given = (*path, "object"), given.object
         if isinstance(given, dict):
             found.append((path, given))
             for key, form in given.items():
-                if isinstance(form, ObjectForm):
-                    add((*path, key), form)
+                add((*path, key), form)
 
     for member in type(message).model_fields:
         add((member,), getattr(message, member))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ruamel.yaml import YAML
@@ -145,6 +146,10 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
         found.fault(
             event, "wrong-value", "the number is too large", "write it in quotes, or smaller"
         )
+    elif isinstance(value, float) and Decimal(repr(value)) != Decimal(event.value):
+        what = f"the number would lose digits: {value!r} is the nearest"
+        fix = f'write it in quotes, or as {{expr: "{event.value}"}}, which is exact'
+        found.fault(event, "lost-digits", what, fix)
     return value
 
 

@@ -1,0 +1,127 @@
+"""Random small mappings over random rows: the columns give what a reading row by row gives.
+
+Value forms nested at random, options, expressions, `where`, `when` and `"*"`, all together; the
+second opinion is `reference.py`, which lets Python itself evaluate the expressions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from reference import build, starless
+from test_evaluate import ROWS, TYPES, flags, numbers, texts
+from test_transform import BLANKS, expect
+
+GUARDS: Final = {"recent_events": "send"}
+AT: Final = {"const": "2020-01-01T00:00:00Z"}
+STARS: Final = st.sampled_from(
+    [
+        {"columns": "*"},
+        {"columns": "t*", "strip": "t"},
+        {"columns": ["i?", "d*"], "except": ["i1"]},
+        {"columns": ["First Name", "b*"], "strip": "b"},
+        {"columns": "*", "except": ["list", "t1", "f1"]},
+    ]
+)
+ON_TEXT: Final = st.sampled_from(
+    [
+        {},
+        {"type": "number"},
+        {"type": "integer", "thousands": ","},
+        {"type": "boolean"},
+        {"map": {"a": "b", "": "c", "1": 5}, "else": "keep"},
+        {"map": {"a": None}, "else": {"const": [1]}},
+        {"map": {"a": "x"}},
+        {"split": "a"},
+        {"check": "^[a-z]*$"},
+    ]
+)
+ON_FLAGS: Final = st.sampled_from([{}, {"type": "text"}, {"type": "boolean"}])
+
+
+@st.composite
+def leaves(draw: Any) -> Any:
+    """A column, an expression or a constant, with options that fit it."""
+    blank = draw(BLANKS)
+    kind = draw(st.sampled_from(["name", "column", "text", "text", "number", "flag", "const"]))
+    if kind == "name":
+        return draw(st.sampled_from(sorted(TYPES)))
+    if kind == "const":
+        return {"const": draw(st.sampled_from([None, 1, "a", [1, None], {"k": "v"}]))}
+    if kind == "column":
+        column = draw(st.sampled_from(["t1", "t2", "digits", "First Name"]))
+        return {"column": column, **draw(ON_TEXT), **blank}
+    if kind == "text":
+        return {"expr": draw(texts(1)), **draw(ON_TEXT), **blank}
+    if kind == "number":
+        return {"expr": draw(numbers(1)), **blank}
+    return {"expr": draw(flags(1)), **draw(ON_FLAGS), **blank}
+
+
+EMPTY: Final = st.sampled_from(["omit", "keep"])
+NAMES: Final = st.sampled_from(["m0", "m1", "m 2", "m.3", 'm"4'])
+
+
+def members(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Members of an object, some with a `"*"` among them."""
+    plain = st.dictionaries(NAMES, inner, min_size=1, max_size=3)
+    return st.one_of(
+        plain,
+        plain,
+        st.builds(lambda forms, star: {**forms, "*": star}, plain, STARS),
+    )
+
+
+FORMS: Final = st.recursive(
+    leaves(),
+    lambda inner: st.one_of(
+        st.builds(lambda forms, how: {"object": forms, "empty": how}, members(inner), EMPTY),
+        st.builds(
+            lambda items, how: {"array": items, "empty": how},
+            st.lists(inner, min_size=1, max_size=3),
+            EMPTY,
+        ),
+    ),
+    max_leaves=4,
+)
+
+
+@st.composite
+def messages(draw: Any) -> dict[str, Any]:
+    """A message for some of the rows."""
+    ids = st.sampled_from(
+        ["t1", {"expr": "concat('u', i2)"}, {"expr": "upper(t2)"}, {"const": "u"}]
+    )
+    made: dict[str, Any] = {"userId": draw(ids)}
+    if draw(st.booleans()):
+        made["when"] = draw(flags(1))
+    if draw(st.booleans()):
+        return {"type": "identify", **made, "traits": draw(members(FORMS))}
+    event = draw(st.sampled_from([{"const": "Seen"}, {"expr": "f'Seen {i2}'"}, "t2"]))
+    made |= {"event": event, "timestamp": AT, "context": draw(members(FORMS))}
+    return {"type": "track", **made, "properties": draw(members(FORMS))}
+
+
+@settings(max_examples=60, deadline=None, print_blob=True, phases=[Phase.generate])
+@given(
+    st.lists(messages(), min_size=1, max_size=3),
+    st.none() | flags(1),
+    ROWS.filter(bool),
+)
+def test_any_mapping_gives_what_a_row_by_row_reading_gives(
+    wanted: list[dict[str, Any]], where: str | None, rows: list[dict[str, Any]]
+) -> None:
+    document: dict[str, Any] = {"version": 1, "name": "t", "source": {"path": "t.parquet"}}
+    document |= {"guards": GUARDS, "messages": wanted} | ({} if where is None else {"where": where})
+    with tempfile.TemporaryDirectory() as name:
+        schema = pa.schema(list(TYPES.items()))
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), Path(name) / "t.parquet")
+        built = build(document, Path(name))
+    plain = {**document, "messages": [starless(one, list(TYPES)) for one in wanted]}
+    expect(built, plain, rows)
