@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -465,6 +466,38 @@ def test_use_previous_goes_on_with_what_was_known_then(night: Night) -> None:
     night.rows(["1,b", "2,b", "3,b"])
     assert counts(night.run()) == {"read": 3, "delivered": 1, "unchanged": 2}
     assert len(list((night.folder / "state/people/known").iterdir())) <= 4, "they do not pile up"
+
+
+@pytest.mark.parametrize("step", ["backfill.memory.block_of", "backfill.memory.merge"])
+def test_a_disk_that_is_full_stops_the_run_and_the_same_command_goes_on(
+    night: Night, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    night.rows(["1,a", "2,a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(step, fail)
+        report = night.run()
+    assert report["exit_code"] == 4
+    assert report["error"]["what"] == "the state cannot be saved: No space left on device"
+    assert counts(night.run()) == {"read": 2, "delivered": 2}
+    assert len({user for user, _ in night.sent}) == 2
+    night.rows(["1,a", "2,b"])
+    assert counts(night.run()) == {"read": 2, "delivered": 1, "unchanged": 1}
+
+
+def test_no_key_and_no_cell_can_be_read_out_of_what_is_kept(night: Night) -> None:
+    night.rows(["canary-key,canary-cell"])
+    night.run()
+    folder = night.folder / "state/people"
+    kept = [*(folder / "known").iterdir(), *folder.glob("checkpoint.json*")]
+    assert len(kept) >= 4
+    assert not [
+        path
+        for path in kept
+        if b"canary" in path.read_bytes().replace(str(night.folder).encode(), b"")
+    ]
 
 
 # ---- mode: since
