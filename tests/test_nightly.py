@@ -782,6 +782,23 @@ def test_a_damaged_list_of_delivered_files_is_refused(night: Night, name: str) -
     assert "--restart to send all files again" in report["error"]["fix"]
 
 
+def test_dead_letters_of_a_night_say_which_of_its_files_they_are_of(night: Night, cli: Cli) -> None:
+    mapping = FILES.replace("plan: plan", "plan: {column: plan, type: integer}")
+    night.rows(["1,1"], name="exports/1.csv")
+    night.run(mapping)
+    for number in (2, 3):
+        night.rows([f"{number},x"], name=f"exports/{number}.csv")
+    letters = Path(night.run(mapping)["rejects"])
+    assert [line.rsplit(",", 1)[1] for line in letters.read_text().splitlines()] == [
+        "_file",
+        "2.csv",
+        "3.csv",
+    ]
+    letters.write_text(letters.read_text().replace("2,x", "2,2"))
+    again = cli.folder / retried(night, cli).report["rejects"]
+    assert [line.rsplit(",", 1)[1] for line in again.read_text().splitlines()] == ["_file", "3.csv"]
+
+
 # ---- pinned files
 
 
