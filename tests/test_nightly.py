@@ -1001,7 +1001,7 @@ class Destination:
 
 
 @given(nights=st.lists(NIGHT, min_size=2, max_size=6))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_after_any_nights_the_destination_holds_the_last_and_no_row_came_unchanged(
     nights: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1068,7 +1068,7 @@ def test_a_kill_in_a_changed_night_loses_no_row_and_makes_none_known_that_did_no
         there.news()
         changed = edited(tmp_path / "events.csv", draw, 0.7)
         run = Kills(cli, there, seed)
-        for _ in range(5):
+        for _ in range(4):
             run.kill()
             came = delivered(arrival for arrivals in run.arrivals for arrival in arrivals)
             arrived = prints_of(str(json.loads(sent.text)["traits"]["n"]) for sent in came)
