@@ -105,6 +105,8 @@ class Plan:
             Shard(at, file, label)
             for at, (file, label) in enumerate(zip(files, labels, strict=True))
         ]
+        if [shard.file.path for shard in shards] == [shard.file.path for shard in self.shards]:
+            return replace(self, shards=tuple(shards))
         lanes = _lanes(self.job.mapping, list(files)) if self.job.is_ordered else 1
         job = replace(self.job, is_many=len(files) > 1, lanes=lanes)
         return replace(self, job=job, shards=tuple(shards))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -467,6 +468,38 @@ def test_use_previous_goes_on_with_what_was_known_then(night: Night) -> None:
     assert len(list((night.folder / "state/people/known").iterdir())) <= 4, "they do not pile up"
 
 
+@pytest.mark.parametrize("step", ["backfill.memory.block_of", "backfill.memory.merge"])
+def test_a_disk_that_is_full_stops_the_run_and_the_same_command_goes_on(
+    night: Night, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    night.rows(["1,a", "2,a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(step, fail)
+        report = night.run()
+    assert report["exit_code"] == 4
+    assert report["error"]["what"] == "the state cannot be saved: No space left on device"
+    assert counts(night.run()) == {"read": 2, "delivered": 2}
+    assert len({user for user, _ in night.sent}) == 2
+    night.rows(["1,a", "2,b"])
+    assert counts(night.run()) == {"read": 2, "delivered": 1, "unchanged": 1}
+
+
+def test_no_key_and_no_cell_can_be_read_out_of_what_is_kept(night: Night) -> None:
+    night.rows(["canary-key,canary-cell"])
+    night.run()
+    folder = night.folder / "state/people"
+    kept = [*(folder / "known").iterdir(), *folder.glob("checkpoint.json*")]
+    assert len(kept) >= 4
+    assert not [
+        path
+        for path in kept
+        if b"canary" in path.read_bytes().replace(str(night.folder).encode(), b"")
+    ]
+
+
 # ---- mode: since
 
 
@@ -749,6 +782,23 @@ def test_a_damaged_list_of_delivered_files_is_refused(night: Night, name: str) -
     assert "--restart to send all files again" in report["error"]["fix"]
 
 
+def test_dead_letters_of_a_night_say_which_of_its_files_they_are_of(night: Night, cli: Cli) -> None:
+    mapping = FILES.replace("plan: plan", "plan: {column: plan, type: integer}")
+    night.rows(["1,1"], name="exports/1.csv")
+    night.run(mapping)
+    for number in (2, 3):
+        night.rows([f"{number},x"], name=f"exports/{number}.csv")
+    letters = Path(night.run(mapping)["rejects"])
+    assert [line.rsplit(",", 1)[1] for line in letters.read_text().splitlines()] == [
+        "_file",
+        "2.csv",
+        "3.csv",
+    ]
+    letters.write_text(letters.read_text().replace("2,x", "2,2"))
+    again = cli.folder / retried(night, cli).report["rejects"]
+    assert [line.rsplit(",", 1)[1] for line in again.read_text().splitlines()] == ["_file", "3.csv"]
+
+
 # ---- pinned files
 
 
@@ -951,7 +1001,7 @@ class Destination:
 
 
 @given(nights=st.lists(NIGHT, min_size=2, max_size=6))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_after_any_nights_the_destination_holds_the_last_and_no_row_came_unchanged(
     nights: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1019,7 +1069,7 @@ def test_a_kill_in_a_changed_night_loses_no_row_and_makes_none_known_that_did_no
         there.news()
         changed = edited(tmp_path / "events.csv", draw, 0.7)
         run = Kills(cli, there, seed)
-        for _ in range(5):
+        for _ in range(4):
             run.kill()
             came = delivered(arrival for arrivals in run.arrivals for arrival in arrivals)
             arrived = prints_of(str(json.loads(sent.text)["traits"]["n"]) for sent in came)
