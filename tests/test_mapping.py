@@ -306,6 +306,23 @@ def test_every_column_that_the_source_lacks_is_told_with_the_nearest_name(tmp_pa
     ]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_zone_beside_what_holds_no_times_is_a_fault(name: str, tmp_path: Path) -> None:
+    """Else the local time would be sent as the text it is, and nobody would be told."""
+    (tmp_path / "a.csv").write_text("id,at\n1,2020-01-01T10:00\n")
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "at": "2020-01-01T10:00"}\n')
+    pq.write_table(pa.table({"id": ["1"], "at": ["2020-01-01T10:00"]}), tmp_path / "a.parquet")
+    form = {"column": "at", "timezone": "Europe/Berlin"}
+    whole = document({**IDENTIFY, "traits": {"at": form}}, source={"path": name})
+    with pytest.raises(MappingError) as caught:
+        plan_for(whole, tmp_path)
+    (lint,) = caught.value.lints
+    what = "'at' is no column of times, so that 'timezone' says nothing"
+    assert (lint.code, lint.what, lint.fix) == ("bad-option", what, "add type: timestamp")
+    whole["messages"][0]["traits"]["at"] = {**form, "type": "timestamp"}
+    plan_for(whole, tmp_path)
+
+
 def test_timestamp_now_is_no_column(tmp_path: Path) -> None:
     page = {"type": "page", "userId": "id", "timestamp": "now", "properties": {"timestamp": "now"}}
     assert load(tmp_path, page).columns == {"id", "now"}
