@@ -5,7 +5,9 @@
 mutmut makes the faults; pyproject.toml says in which modules, and which tests speak for them.
 Prints a line a module and the faults that nobody noticed (`mutmut show NAME` shows one). Exits 1
 where a module is below the share of noticed faults that is promised. Results are kept in mutants/
-(git-ignored): what has not changed is not asked again; remove the folder to begin anew.
+(git-ignored): a fault that was asked about is not asked again, unless its module is named; remove
+the folder to begin anew. A fault that makes a test hang counts as noticed after a time that a
+machine which is busy with other things may pass by itself: `mutmut results` says which those were.
 """
 
 from __future__ import annotations
