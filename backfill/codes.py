@@ -224,7 +224,7 @@ def _as_integer(column: str) -> str:
 
 def fix_of(code: Code) -> str:
     """Return what to do about every row of a code; where the fix repeats the cell, it has `…`."""
-    return REASONS[code].fix.format(value="…")
+    return REASONS[code].fix.format(value="…", integer="…")
 
 
 def without_fixes(reason: str) -> str:
