@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.errors import MismatchError
+from backfill.mapping.uri import is_uri
 from backfill.source import begins_with
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _grown(state: State, plan: Plan) -> str:
 
 def _place(path: str) -> str:
     """A path as it is the same from wherever the command is given in one folder."""
-    return os.path.abspath(path)  # noqa: PTH100  a link is a place of its own
+    return path if is_uri(path) else os.path.abspath(path)  # noqa: PTH100  a link is a place of its own
 
 
 def _changed(state: State, plan: Plan) -> str:
