@@ -11,6 +11,7 @@ import lzma
 import os
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -62,8 +63,6 @@ class SourceFile:
     sha256: str = ""
     address: Address | None = None
     """Where it is, if not on this machine."""
-    etag: str = ""
-    """What its store called the content that `sha256` is of; "" where it did not say."""
 
     @property
     def packing(self) -> str | None:
@@ -154,7 +153,6 @@ def _described(path: Path, file_format: str | None) -> SourceFile:
 
 
 def _told(one: Object, file_format: str | None) -> SourceFile:
-    """Describe an object; whether it can be read is seen when its begin is."""
     path = str(one.address)
     known = _format(Path(one.address.key), path, file_format)
     return SourceFile(path, known, one.size_bytes, one.modified_ns, address=one.address)
@@ -181,12 +179,10 @@ def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> Source
             while count := stream.readinto(piece):
                 digest.update(piece[:count])
                 watch()
-            etag = stream.etag if isinstance(stream, remote.Remote) else ""
     except OSError as fault:
         raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
-    found = replace(file, sha256=digest.hexdigest(), etag=etag)
-    check_unchanged(found)
-    return found
+    check_unchanged(file)
+    return replace(file, sha256=digest.hexdigest())
 
 
 def check_unchanged(file: SourceFile) -> None:
@@ -196,17 +192,13 @@ def check_unchanged(file: SourceFile) -> None:
     does not judge: a run that begins again compares the content. Inodes are not compared, since
     mounts exist that give a file another one whenever they like.
     """
+    found: tuple[int, int] | None = None
     if file.address is not None:
-        now = remote.stamp(file.address)
-        known: tuple[Any, ...] = (file.size_bytes, file.modified_ns, file.etag)
-        if now != (known if file.etag or now is None else (*known[:2], now[2])):
-            raise changed(file.path, is_gone=now is None)
-        return
-    try:
-        stat = os.stat(file.path)  # noqa: PTH116  asked for every span
-        found = (stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        found = None
+        found = remote.stamp(file.address)
+    else:
+        with suppress(OSError):
+            stat = os.stat(file.path)  # noqa: PTH116  asked for every span
+            found = (stat.st_size, stat.st_mtime_ns)
     if found != (file.size_bytes, file.modified_ns):
         raise changed(file.path, is_gone=found is None)
 
@@ -260,7 +252,10 @@ def open_raw(file: SourceFile) -> Any:
     """Open a file for reading its bytes as stored, from anywhere, without a buffer."""
     if file.address is None:
         return Path(file.path).open("rb", buffering=0)
-    stream = remote.Remote(file.address, is_begun=bool(file.sha256))
+    try:
+        stream = remote.Remote(file.address, is_begun=bool(file.sha256))
+    except FileNotFoundError:
+        raise changed(file.path, is_gone=True) from None
     if stream.size_bytes != file.size_bytes:
         stream.close()
         raise changed(file.path, is_gone=False)

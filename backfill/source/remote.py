@@ -16,6 +16,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import pyarrow as pa
 
@@ -34,6 +35,7 @@ ANSWER_S: Final = 10.0
 RETRY: Final = timedelta(seconds=60)
 """Of Google's client, which would go on for a quarter of an hour."""
 
+SECOND_NS: Final = 1_000_000_000
 READ_BYTES: Final = 4 << 20
 """One request asks for so much where a file is read from its begin to its end."""
 
@@ -45,6 +47,7 @@ class Object:
     address: Address
     size_bytes: int
     modified_ns: int
+    """Differs for another content; see `_version`."""
 
 
 @cache
@@ -68,7 +71,7 @@ def filesystem(address: Address) -> Any:
         return fs.GcsFileSystem(
             anonymous=is_anonymous, project_id=project, retry_time_limit=RETRY, **shared
         )
-    return fs.AzureFileSystem(**_azure(address))
+    return fs.AzureFileSystem(**azure_options(address))
 
 
 def _region(address: Address, fs: Any) -> str | None:
@@ -80,7 +83,7 @@ def _region(address: Address, fs: Any) -> str | None:
     return found
 
 
-def _azure(address: Address) -> dict[str, str]:
+def azure_options(address: Address) -> dict[str, str]:
     """Return how to reach an account; its credentials are the environment's."""
     options = dict(address.options)
     host = address.authority.partition("@")[2]
@@ -131,24 +134,23 @@ def find(address: Address, is_data: Callable[[str], bool]) -> list[Object]:
     if info.is_file:
         return [_object(address, info)]
     if info.type.name == "Directory":
-        found = [one for one in _list(address, is_deep=False) if is_data(one.address.key)]
-        if found:
-            return sorted(found, key=_by_name)
+        found = [one for one in _list(address, is_deep=False) if is_data(one[0].key)]
+        what = "there is no data file in this folder"
         fix = "put CSV, Parquet or JSON lines files there, or name another folder"
-        raise UsageError("there is no data file in this folder", where=address, fix=fix)
-    if not _has_bucket(address):
+    elif not _has_bucket(address):
         word = "container" if address.kind == "az" else "bucket"
         fix = "correct its name, or the endpoint"
         raise UsageError(f"there is no such {word}", where=address.root, fix=fix)
-    if address.is_glob:
-        if matching := _matching(address):
-            return matching
+    elif address.is_glob:
+        found, what = _matching(address), "no file matches"
         fix = "correct the pattern, or wait for the files"
-        raise UsageError("no file matches", where=address, fix=fix)
-    names = _names_beside(address)
-    near = get_close_matches(address.key.rpartition("/")[2], names, n=1)
-    fix = f"did you mean '{near[0]}'?" if near else "correct the path"
-    raise UsageError("there is no such file", where=address, fix=fix)
+    else:
+        found, what = [], "there is no such file"
+        near = get_close_matches(address.key.rpartition("/")[2], _names_beside(address), n=1)
+        fix = f"did you mean '{near[0]}'?" if near else "correct the path"
+    if not found:
+        raise UsageError(what, where=address, fix=fix)
+    return [_object(*one) for one in sorted(found, key=lambda one: one[0].key.split("/"))]
 
 
 def _has_bucket(address: Address) -> bool:
@@ -163,32 +165,39 @@ def _names_beside(address: Address) -> list[str]:
     parent = address.key.rpartition("/")[0]
     folder = Address(address.scheme, address.authority, parent, address.options)
     with suppress(UsageError, FileNotFoundError):
-        return [one.address.key.rpartition("/")[2] for one in _list(folder, is_deep=False)]
+        return [one.key.rpartition("/")[2] for one, _ in _list(folder, is_deep=False)]
     return []
 
 
-def _list(folder: Address, *, is_deep: bool) -> Iterator[Object]:
-    """Yield the objects of a folder."""
+def _list(folder: Address, *, is_deep: bool) -> Iterator[tuple[Address, Any]]:
+    """Yield the objects of a folder: where each is, and what is listed of it."""
     from pyarrow import fs  # noqa: PLC0415
 
     selector = fs.FileSelector(_path(folder), recursive=is_deep, allow_not_found=True)
     for info in _asked(folder, lambda fs: fs.get_file_info(selector)):
         if info.is_file:
             key = info.path.partition("/")[2]
-            one = Address(folder.scheme, folder.authority, key, folder.options)
-            yield _object(one, info)
+            yield Address(folder.scheme, folder.authority, key, folder.options), info
 
 
 def _object(address: Address, info: Any) -> Object:
-    return Object(address, info.size or 0, info.mtime_ns or 0)
+    """Describe an object by what was listed of it, and by its etag, for which it is asked."""
+    with Remote(address, is_begun=False) as opened:
+        return Object(address, opened.size_bytes, _version(info, opened.etag))
 
 
-def _by_name(one: Object) -> list[str]:
-    return one.address.key.split("/")
+def _version(info: Any, etag: str) -> int:
+    """Return the time of change in ns: whole seconds, and below them a number made of the etag.
+
+    Stores list no finer times, or only here and there; one that is replaced by as many bytes within
+    the second differs all the same. Multipart or encrypted, an etag is no hash of the content.
+    """
+    second = (info.mtime_ns or 0) // SECOND_NS
+    return second * SECOND_NS + crc32(etag.encode()) % SECOND_NS
 
 
-def _matching(address: Address) -> list[Object]:
-    """Return the objects of a glob by name.
+def _matching(address: Address) -> list[tuple[Address, Any]]:
+    """Return the objects of a glob.
 
     Where folders have wildcards, all below the last one without is listed: a thousand names a
     request, which is fewer requests than one a folder.
@@ -198,8 +207,7 @@ def _matching(address: Address) -> list[Object]:
     folder = Address(address.scheme, address.authority, "/".join(parts[:first]), address.options)
     found = _list(folder, is_deep=first < len(parts) - 1 or "**" in parts)
     rest = parts[first:]
-    fitting = (one for one in found if _fits(_by_name(one)[first:], rest))
-    return sorted(fitting, key=_by_name)
+    return [one for one in found if _fits(one[0].key.split("/")[first:], rest)]
 
 
 def _fits(names: list[str], parts: list[str]) -> bool:
@@ -222,24 +230,22 @@ class Remote(io.RawIOBase):
     def __init__(self, address: Address, *, is_begun: bool) -> None:
         """Ask for the object. is_begun: it was read before, so that a fault began since.
 
-        Raises BackfillError.
+        Raises BackfillError; FileNotFoundError where it is not there.
         """
         super().__init__()
         self._address = address
         self._is_begun = is_begun
-        self._native = self._asked(lambda fs: fs.open_input_file(_path(address)))
+        self._native = _asked(
+            address, lambda fs: fs.open_input_file(_path(address)), is_begun=is_begun
+        )
         self.size_bytes = int(self._native.size())
-
-    def _asked(self, ask: Callable[[Any], Any]) -> Any:
-        try:
-            return _asked(self._address, ask, is_begun=self._is_begun)
-        except FileNotFoundError:
-            raise changed(str(self._address), is_gone=True) from None
 
     @property
     def etag(self) -> str:
         """What the store calls this content; "" where it does not say."""
-        return etag_of(self._native)
+        found = {name.lower(): value for name, value in (self._native.metadata() or {}).items()}
+        etag = found.get("etag", b"")
+        return etag.decode(errors="replace") if isinstance(etag, bytes) else str(etag)
 
     def readable(self) -> bool:
         """It is."""
@@ -259,9 +265,17 @@ class Remote(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer by one request; less at the end of the object."""
-        count = int(self._asked(lambda _fs: self._native.readinto(buffer)))
+        try:
+            count = int(self._read(buffer))
+        except FileNotFoundError:
+            raise changed(str(self._address), is_gone=True) from None
         self._is_begun = self._is_begun or count > 0
         return count
+
+    def _read(self, buffer: Any) -> Any:
+        return _asked(
+            self._address, lambda _fs: self._native.readinto(buffer), is_begun=self._is_begun
+        )
 
     def close(self) -> None:
         """Let the connection go."""
@@ -270,28 +284,16 @@ class Remote(io.RawIOBase):
         super().close()
 
 
-def etag_of(native: Any) -> str:
-    """Return what the store calls the content of an open object; "" where it does not say."""
-    found = {name.lower(): value for name, value in (native.metadata() or {}).items()}
-    etag = found.get("etag", b"")
-    return etag.decode(errors="replace") if isinstance(etag, bytes) else str(etag)
-
-
-def stamp(address: Address) -> tuple[int, int, str] | None:
-    """Ask what an object is now: size, time of change, etag. None: it has gone.
+def stamp(address: Address) -> tuple[int, int] | None:
+    """Ask what an object is now: size and time of change, as in `Object`. None: it has gone.
 
     Raises BackfillError where the store does not say.
     """
-
-    def ask(fs: Any) -> tuple[int, int, str] | None:
-        info = fs.get_file_info(_path(address))
+    try:
+        info = _asked(address, lambda fs: fs.get_file_info(_path(address)), is_begun=True)
         if not info.is_file:
             return None
-        with fs.open_input_file(info.path) as native:
-            return native.size(), info.mtime_ns or 0, etag_of(native)
-
-    try:
-        found: tuple[int, int, str] | None = _asked(address, ask, is_begun=True)
+        with Remote(address, is_begun=True) as opened:
+            return opened.size_bytes, _version(info, opened.etag)
     except FileNotFoundError:
         return None
-    return found
