@@ -36,8 +36,10 @@ from pyarrow import fs
 from werkzeug.serving import make_server
 
 from backfill.errors import ResumableError, SourceError, UsageError
+from backfill.mapping import load_mapping
 from backfill.mapping.document import SourceSpec
 from backfill.mapping.uri import ENVIRONMENT, Address, AddressError, address_of, shown
+from backfill.propose import propose_all
 from backfill.source import (
     Span,
     begins_with,
@@ -309,6 +311,17 @@ def test_a_remote_source_may_be_given_on_the_command_line(
     assert (done.code, done.err, done.report["rows"]["delivered"]) == (0, "", 8)
     seen = cli("preview", mapping, "-n", "1", "--source", store.uri("other.csv"), env=env)
     assert (seen.code, "s3://data/other.csv" in seen.out) == (0, True)
+
+
+def test_init_proposes_a_mapping_that_reads_the_store(store: Store, tmp_path: Path) -> None:
+    store.put("orders.csv.gz", gzip.compress(orders_csv(300).encode()))
+    path = store.uri("orders.csv.gz")
+    out = str(tmp_path / "maps") + os.sep
+    (found,) = propose_all([path], out=out, kind=None, prefer=None, now_ms=1_700_000_000_000)
+    found.path.parent.mkdir()
+    found.path.write_text(found.rehearsal.text)
+    assert found.path.name == "orders.yaml"
+    assert load_mapping(found.path).document.source.path == [path]
 
 
 # ---- ways to end and to go on

@@ -32,7 +32,7 @@ CONNECT_S: Final = 5.0
 ANSWER_S: Final = 10.0
 """Arrow's own are 1 and 3 seconds; each request is tried three times."""
 
-RETRY: Final = timedelta(seconds=60)
+RETRY: Final = timedelta(seconds=20)
 """Of Google's client, which would go on for a quarter of an hour."""
 
 SECOND_NS: Final = 1_000_000_000
