@@ -588,6 +588,23 @@ def test_credentials_that_expire_on_the_way_leave_a_run_that_goes_on(
     assert door(mapping)["rows"]["delivered"] == 30_000
 
 
+def test_a_right_that_is_lost_while_a_file_is_hashed_is_no_fault_of_the_mapping(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "READ_BYTES", 1 << 13)
+    store.put("o.csv", CSV)
+    (file,) = find_files([store.uri("o.csv")], Path(), None)
+    denied = Answer("403 Forbidden", "AccessDenied")
+    store.gate = lambda method, _path: denied if method == "GET" else None
+    with pytest.raises(SourceError):
+        hashed(file)
+    store.requests.clear()
+    store.gate = lambda _method, _path: denied if len(store.requests) > 3 else None
+    with pytest.raises(ResumableError) as caught:
+        hashed(file)
+    assert caught.value.fix.endswith(f"from {ENVIRONMENT['s3']}; {AGAIN}")
+
+
 MISSING: Final = {
     "order.csv": ("s3://data/order.csv", "there is no such file", "did you mean 'orders.csv'?"),
     "no/folder/": ("s3://data/no/folder", "there is no such file", "correct the path"),

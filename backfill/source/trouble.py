@@ -48,7 +48,8 @@ CAUSES: Final = (
         r"EXPIRED_?TOKEN|INVALID_?ACCESS_?KEY|SIGNATURE_?DOES_?NOT_?MATCH|INVALID_?CLIENT_?TOKEN"
         r"|UNRECOGNIZED_?CLIENT|MISSING_?AUTHENTICATION|HTTP status 40[01]\b|Unauthenticated"
         r"|Unauthorized|InvalidAuthenticationInfo|Could not (create|load).*credential"
-        r"|OAuth2 access token|DefaultAzureCredential|no credentials|invalid_grant|AuthenticationFailed",
+        r"|OAuth2 access token|AuthenticationException|DefaultAzureCredential"
+        r"|no credentials|invalid_grant|AuthenticationFailed",
         "the store does not know the credentials, or they have expired",
         "check {environment}; a clock that is wrong does it, too",
     ),
