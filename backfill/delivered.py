@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backfill.checkpoint import FileState, State
 from backfill.durable import Appended
 from backfill.errors import MismatchError
+from backfill.mapping.uri import is_uri
 from backfill.source import hashed
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def _named(paths: list[str]) -> str:
 
 def place_of(path: str) -> str:
     """A path as it is the same from wherever the command is given in one folder."""
+    if is_uri(path):
+        return path
     return os.path.abspath(path)  # noqa: PTH100  a link is a place of its own
 
 

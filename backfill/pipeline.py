@@ -15,12 +15,11 @@ from backfill.changed import printed
 from backfill.codes import Code
 from backfill.columns import integers, valid
 from backfill.encode import Encoded, Named, encode
-from backfill.errors import SourceError
 from backfill.evaluate import is_true
 from backfill.known import no_prints
 from backfill.mapping.nightly import keeps_ids
 from backfill.message import Draft, Made, draft, identifier, texts_of_value
-from backfill.source import LINE, SourceFile, Span, check_unchanged
+from backfill.source import LINE, SourceFile, Span, unmixed
 from backfill.units import Units, grouped, single, told_of
 from backfill.validate import Checked, table_of, validate, wanted_of
 
@@ -106,14 +105,7 @@ def remember(job: Job, shard: Shard) -> None:
 
 
 def _unmixed(read: Read, start: int) -> Iterator[Span]:
-    try:
-        for span in read.reader.spans(start):
-            check_unchanged(read.source)
-            yield span
-    except SourceError:
-        check_unchanged(read.source)  # a file that was cut while it was read says so
-        raise
-    check_unchanged(read.source)
+    return unmixed(read.source, read.reader.spans(start))
 
 
 def open_shard(job: Job, shard: Shard) -> Read:

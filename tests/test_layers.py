@@ -24,7 +24,7 @@ ROOMS: Final = (
     ),
     *("mapping.tree", "mapping.syntax", "mapping.reader", "mapping.calls", "mapping.expression"),
     *("mapping.kinds", "mapping.literals", "mapping.reads", "mapping.groups", "mapping.star"),
-    *("mapping.nightly", "mapping.dialect", "mapping.check"),
+    *("mapping.nightly", "mapping.dialect", "mapping.uri", "mapping.check"),
     *(
         "mapping.load",
         "mapping.streams",
@@ -33,7 +33,8 @@ ROOMS: Final = (
         "mapping.schema",
         "mapping",
     ),
-    *("columns", "source.span", "source.files", "source.recode", "source.wholerows"),
+    *("columns", "source.span", "source.trouble", "source.remote", "source.files"),
+    *("source.recode", "source.wholerows"),
     *("source.dialect", "source.header", "source.csv", "source.jsontree", "source.jsonl"),
     *("source.parquet", "source.letters", "source"),
     *("jsontext", "number", "zone", "timestamp", "cells"),

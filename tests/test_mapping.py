@@ -105,12 +105,15 @@ def test_a_missing_member_is_told_beside_a_fault_that_is_elsewhere(tmp_path: Pat
     assert sorted(found) == ["missing-member", "wrong-value"]
 
 
-@pytest.mark.parametrize(
-    "path", ["s3://b/k.csv", "gs://b/k.csv", "az://b/k.csv", "https://x/k.csv", "abfs://b/k"]
-)
-def test_a_source_that_is_no_local_file_is_not_in_this_version(path: str, tmp_path: Path) -> None:
-    assert codes(tmp_path, source={"path": path}) == ["not-yet"]
-    assert codes(tmp_path, source={"path": ["a.csv", path]}) == ["not-yet"]
+@pytest.mark.parametrize("path", ["s3://b/k.csv", "gs://b/k.csv", "az://b/k.csv", "abfs://b/k"])
+def test_a_source_may_be_in_a_store(path: str, tmp_path: Path) -> None:
+    assert load(tmp_path, source={"path": path}).document.source.path == [path]
+
+
+@pytest.mark.parametrize("path", ["https://x/k.csv", "http://x/k.csv", "ftp://x/k.csv"])
+def test_a_source_is_not_fetched_from_the_web(path: str, tmp_path: Path) -> None:
+    assert codes(tmp_path, source={"path": path}) == ["wrong-value"]
+    assert codes(tmp_path, source={"path": ["a.csv", path]}) == ["wrong-value"]
 
 
 @pytest.mark.parametrize("member", ["userId", "anonymousId", "messageId"])

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.mapping.dialect import dialect_faults
-from backfill.mapping.document import Document
 from backfill.mapping.forms import ConstForm, Options, StarForm
 from backfill.mapping.groups import group_faults
 from backfill.mapping.literals import is_format, is_zone, no_format, no_zone, regex_fault
 from backfill.mapping.nightly import nightly_faults
 from backfill.mapping.reads import forms_of
 from backfill.mapping.star import star_faults
+from backfill.mapping.uri import AddressError, address_of
 
 if TYPE_CHECKING:
     from backfill.mapping.document import Document
@@ -61,16 +61,11 @@ def faults_of(document: Document, name: str) -> list[Fault]:
 
 def _source(document: Document) -> list[Fault]:
     found: list[Fault] = []
-    remote = [p for p in document.source.path if re.match(r"[a-z][a-z0-9+]*://", p)]
-    if remote:
-        found.append(
-            (
-                ("source", "path"),
-                "not-yet",
-                f"{remote[0]}: only local files in this version",
-                "copy it",
-            )
-        )
+    for at, path in enumerate(document.source.path):
+        try:
+            address_of(path)
+        except AddressError as fault:
+            found.append((("source", "path", at), "wrong-value", fault.what, fault.fix))
     if not any(document.source.path) or "" in document.source.path:
         found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
     return [*found, *dialect_faults(document.source.csv)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backfill.errors import UsageError
+from backfill.mapping.uri import is_uri
 from backfill.propose import join
 from backfill.propose.compose import propose
 from backfill.propose.names import is_person
@@ -148,7 +149,10 @@ def _origin(stream: Stream, place: Path) -> Origin:
     """Say where the rows come from, relative to the mapping's folder."""
     first = stream.samples[0]
     # as the text says, like the reader of mappings: links are followed by neither
-    paths = [Path(os.path.relpath(path, place.parent)).as_posix() for path in stream.given]
+    paths = [
+        path if is_uri(path) else Path(os.path.relpath(path, place.parent)).as_posix()
+        for path in stream.given
+    ]
     told = _by_ending(stream)
     return Origin(
         path=paths[0] if len(paths) == 1 else paths,

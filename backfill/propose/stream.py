@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill.errors import UsageError
+from backfill.mapping.uri import address_of
 from backfill.propose.facts import columns_of
 from backfill.propose.spread import Sample, format_by_content, sample
 from backfill.propose.values import Finding, blanks_of, judge
@@ -73,7 +74,8 @@ class Stream:
 
 def stem_of(path: str) -> str:
     """`exports/Orders.csv.gz` → Orders."""
-    name = Path(path.rstrip("/")).name
+    address = address_of(path)
+    name = Path(path.rstrip("/") if address is None else str(address)).name
     parts = name.split(".")
     while len(parts) > 1 and (
         f".{parts[-1].lower()}" in PACKED or format_of(Path(f"x.{parts[-1]}"))

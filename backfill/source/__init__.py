@@ -12,6 +12,8 @@ from backfill.source.files import (
     check_unchanged,
     find_files,
     hashed,
+    open_raw,
+    unmixed,
 )
 from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Groups, Origin, Reader, Span
 
@@ -38,6 +40,7 @@ __all__ = [
     "hashed",
     "lettered",
     "open_file",
+    "unmixed",
 ]
 
 
@@ -74,7 +77,7 @@ def estimate_rows(file: SourceFile) -> int | None:
         from backfill.source.parquet import ParquetReader  # noqa: PLC0415
 
         return ParquetReader(file).row_count
-    with Path(file.path).open("rb") as stream:
+    with open_raw(file) as stream:
         head = stream.read(1 << 18)
     lines = max(head.count(b"\n"), head.count(b"\r"), 1)
     return int(file.size_bytes / max(len(head), 1) * lines)

@@ -10,7 +10,6 @@ import csv
 import io
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ import pyarrow.csv as pa_csv
 
 from backfill.codes import Code
 from backfill.source.dialect import Dialect
-from backfill.source.files import READ_FAULTS
+from backfill.source.files import READ_FAULTS, open_raw
 from backfill.source.header import header_of, unreadable
 from backfill.source.recode import is_utf8, mark, open_text, unmark, unmarked
 from backfill.source.span import Broken, Span
@@ -228,7 +227,7 @@ class CsvReader:
             return last
         if not self._is_judged_by_its_end:
             raise _CareError
-        with Path(self._file.path).open("rb") as stream:
+        with open_raw(self._file) as stream:
             stream.seek(-min(len(cell), self._file.size_bytes), io.SEEK_END)
             if stream.read() != cell:
                 return last

@@ -9,7 +9,9 @@ import hashlib
 import io
 import lzma
 import os
+import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,10 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from backfill.errors import ResumableError, SourceError, UsageError
+from backfill.errors import SourceError, UsageError
+from backfill.mapping.uri import AddressError, address_of, local_of, shown
+from backfill.source import remote
+from backfill.source.trouble import changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backfill.mapping.uri import Address
+    from backfill.source.remote import Object
+    from backfill.source.span import Span
 
 FORMATS: Final = {
     ".csv": "csv",
@@ -36,6 +45,9 @@ READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowExc
 
 HASHED_BYTES: Final = 1 << 20
 PIECE_BYTES: Final = 1 << 18
+ASK_S: Final = 5.0
+"""How often a store is asked whether a file is still the same while it is read."""
+
 PACKED: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 
 
@@ -44,10 +56,13 @@ class SourceFile:
     """One file of a source: where it is, how to read it, and how to know it again."""
 
     path: str
+    """Of a remote file its address, without options."""
     format: str
     size_bytes: int
     modified_ns: int
     sha256: str = ""
+    address: Address | None = None
+    """Where it is, if not on this machine."""
 
     @property
     def packing(self) -> str | None:
@@ -60,24 +75,36 @@ def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> lis
 
     Raises UsageError for a path that is missing, and for a folder or glob with nothing in it.
     """
-    found: list[Path] = []
-    for path in paths:
-        full = Path(os.path.normpath(base / Path(path).expanduser()))
-        if full.is_dir():
-            found += _in_folder(full, file_format)
-        elif full.exists():
-            found.append(full)
-        elif glob.has_magic(path):
-            found += _matching(full)
-        else:
-            near = get_close_matches(full.name, _names_in(full.parent), n=1)
-            fix = f"did you mean '{near[0]}'?" if near else "correct the path"
-            raise UsageError("there is no such file", where=full, fix=fix)
-    files = [_described(path, file_format) for path in found]
+    files = [file for path in paths for file in _found(path, base, file_format)]
     if len({file.format for file in files}) > 1:
         fix = "use one format a mapping, or say format: and name the files"
-        raise UsageError("the source mixes formats", where=", ".join(paths), fix=fix)
+        where = ", ".join(map(shown, paths))
+        raise UsageError("the source mixes formats", where=where, fix=fix)
     return files
+
+
+def _found(path: str, base: Path, file_format: str | None) -> list[SourceFile]:
+    try:
+        address = address_of(path)
+    except AddressError as fault:
+        raise UsageError(fault.what, where=shown(path), fix=fault.fix) from None
+    if address is None:
+        return [_described(one, file_format) for one in _local(local_of(path), base, file_format)]
+    found = remote.find(address, lambda key: _is_data(Path(key), file_format))
+    return [_told(one, file_format) for one in found]
+
+
+def _local(path: str, base: Path, file_format: str | None) -> list[Path]:
+    full = Path(os.path.normpath(base / Path(path).expanduser()))
+    if full.is_dir():
+        return _in_folder(full, file_format)
+    if full.exists():
+        return [full]
+    if glob.has_magic(path):
+        return _matching(full)
+    near = get_close_matches(full.name, _names_in(full.parent), n=1)
+    fix = f"did you mean '{near[0]}'?" if near else "correct the path"
+    raise UsageError("there is no such file", where=full, fix=fix)
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -85,15 +112,16 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _in_folder(folder: Path, file_format: str | None) -> list[Path]:
-    files = sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and p.name[0] not in "._" and (file_format or format_of(p))
-    )
+    files = sorted(p for p in folder.iterdir() if p.is_file() and _is_data(p, file_format))
     if not files:
         fix = "put CSV, Parquet or JSON lines files there, or name another folder"
         raise UsageError("there is no data file in this folder", where=folder, fix=fix)
     return files
+
+
+def _is_data(path: Path, file_format: str | None) -> bool:
+    """Whether a file of a folder is meant: not what programs put beside it (`_SUCCESS`)."""
+    return path.name[0] not in "._" and (file_format or format_of(path)) is not None
 
 
 def _matching(pattern: Path) -> list[Path]:
@@ -113,10 +141,7 @@ def format_of(path: Path) -> str | None:
 
 
 def _described(path: Path, file_format: str | None) -> SourceFile:
-    known = file_format or format_of(path)
-    if known is None:
-        fix = "say source: {format: csv | parquet | jsonl}"
-        raise UsageError("the ending does not tell the format", where=path, fix=fix)
+    known = _format(path, path, file_format)
     try:
         stat = path.stat()
         with path.open("rb"):
@@ -127,6 +152,20 @@ def _described(path: Path, file_format: str | None) -> SourceFile:
     return SourceFile(str(path), known, stat.st_size, stat.st_mtime_ns)
 
 
+def _told(one: Object, file_format: str | None) -> SourceFile:
+    path = str(one.address)
+    known = _format(Path(one.address.key), path, file_format)
+    return SourceFile(path, known, one.size_bytes, one.modified_ns, address=one.address)
+
+
+def _format(path: Path, where: object, file_format: str | None) -> str:
+    known = file_format or format_of(path)
+    if known is None:
+        fix = "say source: {format: csv | parquet | jsonl}"
+        raise UsageError("the ending does not tell the format", where=where, fix=fix)
+    return known
+
+
 def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> SourceFile:
     """Return the file with the sha256 of its bytes as stored: what identifies its content.
 
@@ -134,9 +173,9 @@ def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> Source
     SourceError; ResumableError where the file changed meanwhile.
     """
     digest = hashlib.sha256()
-    piece = memoryview(bytearray(HASHED_BYTES))
+    piece = memoryview(bytearray(HASHED_BYTES if file.address is None else remote.READ_BYTES))
     try:
-        with Path(file.path).open("rb", buffering=0) as stream:
+        with open_raw(file) as stream:
             while count := stream.readinto(piece):
                 digest.update(piece[:count])
                 watch()
@@ -153,15 +192,45 @@ def check_unchanged(file: SourceFile) -> None:
     does not judge: a run that begins again compares the content. Inodes are not compared, since
     mounts exist that give a file another one whenever they like.
     """
-    try:
-        stat = os.stat(file.path)  # noqa: PTH116  asked for every span
-        found = (stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        found = None
+    found: tuple[int, int] | None = None
+    if file.address is not None:
+        found = remote.stamp(file.address)
+    else:
+        with suppress(OSError):
+            stat = os.stat(file.path)  # noqa: PTH116  asked for every span
+            found = (stat.st_size, stat.st_mtime_ns)
     if found != (file.size_bytes, file.modified_ns):
-        how = "was replaced or written to" if found else "has gone"
-        fix = "let it come to rest, then run the same command again: it says what it finds changed"
-        raise ResumableError(f"the file {how} while it was being read", where=file.path, fix=fix)
+        raise changed(file.path, is_gone=found is None)
+
+
+def unmixed(
+    file: SourceFile, spans: Iterator[Span], clock: Callable[[], float] = time.monotonic
+) -> Iterator[Span]:
+    """Yield what is read of a file, and nothing that is read once it is known to have changed.
+
+    A local file is asked for every span. A store is asked each ASK_S and, with the last span held
+    back, at the end: rows of a replaced object can go out for so long, but it is never finished.
+    Raises ResumableError.
+    """
+    is_local = file.address is None
+    asked_s, held = float("-inf"), None
+    try:
+        for span in spans:
+            if is_local or clock() - asked_s >= ASK_S:
+                check_unchanged(file)
+                asked_s = clock()
+            if is_local:
+                yield span
+                continue
+            if held is not None:
+                yield held
+            held = span
+    except SourceError:
+        check_unchanged(file)  # a file that was cut while it was read says so
+        raise
+    check_unchanged(file)
+    if held is not None:
+        yield held
 
 
 def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
@@ -170,7 +239,7 @@ def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
         return False
     digest, left = hashlib.sha256(), size_bytes
     try:
-        with Path(file.path).open("rb") as stream:
+        with open_raw(file) as stream:
             while left and (part := stream.read(min(left, 1 << 20))):
                 digest.update(part)
                 left -= len(part)
@@ -179,21 +248,44 @@ def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
+def open_raw(file: SourceFile) -> Any:
+    """Open a file for reading its bytes as stored, from anywhere, without a buffer."""
+    if file.address is None:
+        return Path(file.path).open("rb", buffering=0)
+    try:
+        stream = remote.Remote(file.address, is_begun=bool(file.sha256))
+    except FileNotFoundError:
+        raise changed(file.path, is_gone=True) from None
+    if stream.size_bytes != file.size_bytes:
+        stream.close()
+        raise changed(file.path, is_gone=False)
+    return stream
+
+
+def _open_stored(file: SourceFile) -> Any:
+    """Open a file for reading its bytes as stored, one after the other, for Arrow and Python."""
+    if file.address is None:
+        return pa.OSFile(file.path)
+    return io.BufferedReader(open_raw(file), remote.READ_BYTES)
+
+
 def open_stream(file: SourceFile) -> Any:
     """Open a file for reading bytes from its begin, unpacked as its ending says."""
     if file.packing and not file.size_bytes:
         raise OSError("the file is empty, so it was not packed to its end")
     match file.packing:
         case None:
-            return pa.OSFile(file.path)
+            return _open_stored(file)
         case "gzip":
-            return gzip.open(file.path)
+            return gzip.open(file.path if file.address is None else _open_stored(file))
         case "bz2":
-            return io.BufferedReader(_Members(file.path, bz2.BZ2Decompressor), PIECE_BYTES)
+            return io.BufferedReader(_Members(_open_stored(file), bz2.BZ2Decompressor), PIECE_BYTES)
         case "xz":
-            return io.BufferedReader(_Members(file.path, lzma.LZMADecompressor), PIECE_BYTES)
+            return io.BufferedReader(
+                _Members(_open_stored(file), lzma.LZMADecompressor), PIECE_BYTES
+            )
         case packing:
-            return pa.CompressedInputStream(pa.OSFile(file.path), packing)
+            return pa.CompressedInputStream(_open_stored(file), packing)
 
 
 class _Members(io.RawIOBase):
@@ -202,9 +294,9 @@ class _Members(io.RawIOBase):
     The standard library ends in silence where the second member is damaged, and its rows are gone.
     """
 
-    def __init__(self, path: str, new: Callable[[], Any]) -> None:
+    def __init__(self, raw: Any, new: Callable[[], Any]) -> None:
         super().__init__()
-        self._raw = Path(path).open("rb")  # noqa: SIM115  lives as long as the stream
+        self._raw = raw
         self._new = new
         self._member = new()
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backfill.errors import SourceError
-from backfill.source.files import READ_FAULTS, open_stream
+from backfill.source.files import READ_FAULTS, open_raw, open_stream
 from backfill.source.span import Span
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ParquetReader:
             raise SourceError(what, where=file.path, fix="rename one of them")
 
     def _open(self) -> Any:
-        source: Any = self._file.path
+        source: Any = self._file.path if self._file.address is None else open_raw(self._file)
         if self._file.packing:  # the footer stands at the end, so a packed file is unpacked first
             source = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the reader
             weakref.finalize(self, source.close)
