@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path, Yaml
 
-LATER: Final[set[str]] = set()
-"""Words of the language that this version does not speak yet."""
-
 TYPES: Final = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -153,8 +150,6 @@ def _bounds(limits: dict[str, Any], kind: str) -> str:
 
 
 def _unknown_key(loc: tuple[int | str, ...], key: str) -> tuple[str, str, str]:
-    if key in LATER:
-        return "not-yet", f"'{key}' is not in this version", "leave it out for now"
     around = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "").removeprefix(TAG)
     known = keys_of(MODELS.get(around, Document))
     if around in spec.TYPES:
@@ -197,8 +192,6 @@ def _no_form(found: Any, last: str) -> tuple[str, str, str]:
 
 
 def _no_table(found: dict[str, Any], last: str) -> tuple[str, str, str]:
-    if later := LATER.intersection(found):
-        return "not-yet", f"'{later.pop()}' is not in this version", "leave it out for now"
     for key in found:
         if get_close_matches(key, FORMS, n=1, cutoff=0.6):
             return "wrong-form", f"{last}: no value form has '{key}'", nearest(key, FORMS)
