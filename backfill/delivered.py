@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backfill.checkpoint import FileState, State
 from backfill.durable import Appended
 from backfill.errors import MismatchError
+from backfill.mapping.nightly import counts_twice
 from backfill.mapping.uri import is_uri
 from backfill.source import hashed
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from backfill.mapping.document import Document
     from backfill.source import SourceFile
 
 NAME: Final = "delivered.jsonl"
@@ -57,6 +59,16 @@ class Picked:
         if self.late:
             told.append(f"left for the next run, since it came after this one: {_named(self.late)}")
         return told
+
+
+def doubling(picked: Picked, document: Document) -> list[str]:
+    """What is to be said where a changed file holds events that nothing tells from new ones."""
+    if not counts_twice(document):
+        return []
+    return [
+        f"{path}: without key: in the mapping, its rows that were delivered before count twice"
+        for path in picked.changed
+    ]
 
 
 def _named(paths: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backfill.batch import Limits
 from backfill.checkpoint import State, Store
 from backfill.deliver import Delivery
-from backfill.delivered import pick
+from backfill.delivered import doubling, pick
 from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubber
 from backfill.errand import Settings as DeliverySettings
 from backfill.errors import ExitCode, MismatchError, UsageError
@@ -138,7 +138,8 @@ def _own_files(mapping: Mapping, settings: Settings, heed: Callable[[], None]) -
         picked = pick(found.files, state, folder, is_new_only=is_new_only, watch=heed)
     except MismatchError:
         return found
-    for words in picked.words if settings.dry_run else ():
+    told = [*picked.words, *doubling(picked, mapping.document)]
+    for words in told if settings.dry_run else ():
         settings.tell(words)
     return Input(picked.files, found.open, len(picked.files) > 1, picked.found)
 

@@ -149,9 +149,9 @@ def _check_begins(state: State, plan: Plan, where: Path) -> None:
         raise MismatchError(what, where=mapping.path, fix=fix)
     if mapping.key or all(one.messageId is not None for _, one in events):
         return
-    if document.mode == "since" and state.watermark:
-        return
-    if told := _grown(state, plan, folder=where.parent if is_new_only else None):
+    if (document.mode == "since" and state.watermark) or is_new_only:
+        return  # a file that changed is sent whole on purpose, and `delivered.doubling` says so
+    if told := _grown(state, plan, folder=None):
         what = (
             f"the source has changed since the run that finished ({told}), and without key: in the"
             " mapping every row would get another message id: rows that were delivered would be"

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backfill.checkpoint import FileState, State, Store, unwritable
+from backfill.delivered import doubling
 from backfill.durable import make_folder
 from backfill.engine import local
 from backfill.errors import (
@@ -165,7 +166,8 @@ def _run(
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
     way = {"proxy": options.proxy} if options.proxy else {}
     log.note("start", {**started, "destination": options.destination, **way})
-    for words in (*past.picked.words, *memory.words):
+    told = [*past.picked.words, *doubling(past.picked, plan.job.mapping.document), *memory.words]
+    for words in told:
         options.tell(words)
         log.note("told", {"words": words})
     delivery = open_delivery(log)
