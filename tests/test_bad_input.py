@@ -286,7 +286,7 @@ def test_a_mapping_that_is_none_or_has_faults(
     assert done.code == 2
     if "unknown key" in words:
         words = words.partition(" of a track")[0]
-    assert done.err.startswith(words)
+    assert f"\n{words}" in f"\n{done.err}"
 
 
 def test_a_mapping_that_is_no_text(refused: Callable[..., Done], orders: Orders) -> None:
