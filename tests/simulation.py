@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from backfill import pipeline, runner, shard
+from backfill import runner, shard
 from backfill.batch import Encodings, Limits
 from backfill.checkpoint import FileState, State
 from backfill.deliver import Delivery, Failed, Unsent
@@ -45,7 +45,7 @@ from backfill.piece import CLOSE, OPEN
 from backfill.pipeline import Read
 from backfill.plan import Job, Shard
 from backfill.ratelimit import SHARE_MIN, TokenBucket
-from backfill.source import Span
+from backfill.source import Span, files
 from backfill.validate import NONE, REJECTS
 from backfill.watermark import Watermark
 from backfill.wire import Answer, WireError
@@ -863,7 +863,7 @@ WIDE: Final = pa.record_batch({"row": pa.array(range(30))})
 
 
 def _named(start: int, stop: int) -> Any:
-    return SimpleNamespace(path=str(start), rows=stop - start)
+    return SimpleNamespace(path=str(start), rows=stop - start, address=None)
 
 
 def _told(rows: np.ndarray) -> pa.Table:
@@ -889,7 +889,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
 
     monkeypatch.setattr(shard, "open_shard", open_shard)
     monkeypatch.setattr(shard, "encodings", encodings)
-    monkeypatch.setattr(pipeline, "check_unchanged", lambda _file: None)  # there are no files
+    monkeypatch.setattr(files, "check_unchanged", lambda _file: None)  # there are no files
     monkeypatch.setattr(runner, "Run", run)
     monkeypatch.setattr(runner, "now_text", lambda: "2026-11-21T12:00:00Z")
     return worlds.append
