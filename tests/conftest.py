@@ -118,7 +118,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what the kills came to, so that a person can quote it."""
     reports = [one for some in terminalreporter.stats.values() for one in some]
-    told = [dict(getattr(one, "user_properties", ())).get(KILLED) for one in reports]
+    calls = [one for one in reports if getattr(one, "when", "") == "call"]  # not its setup, too
+    told = [dict(one.user_properties).get(KILLED) for one in calls]
     rounds = [Killed(*one) for one in told if one]
     if not rounds:
         return
