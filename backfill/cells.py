@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import STRING, is_ascii, mask, nulled, offsets, valid
+from backfill.columns import STRING, is_ascii, is_utf8, mask, nulled, offsets, valid
 from backfill.source import JSON_KIND, Span
 from backfill.source.jsontree import is_json
 
@@ -285,7 +285,7 @@ STORAGE: Final = (
 
 def _decoded(data: pa.BinaryArray, frame: Frame, name: str) -> pa.StringArray:
     """Decode as UTF-8; a cell that is not valid fails its row only."""
-    if is_ascii(data):  # a look at the whole costs a tenth of a look at each cell
+    if is_ascii(data) or is_utf8(data):  # the whole costs a tenth of each cell
         return pa.Array.from_buffers(STRING, len(data), data.buffers(), -1, data.offset)
     try:
         return data.cast(pa.string())

@@ -16,6 +16,8 @@ ASCII_END: Final = 0x80
 NO_TEXT: Final = pa.scalar(None, STRING)
 EMPTY: Final = pa.scalar("", STRING)
 FALSE: Final = pa.scalar(False, pa.bool_())
+BLANK_MS: Final = int(np.iinfo(np.int64).min)
+NEVER: Final = pa.scalar(BLANK_MS, pa.int64())
 """Scalars have their types, and `to_numpy` is not used: both make Arrow import pandas, which is a
 quarter of a second that `backfill run` has better use for."""
 
@@ -106,6 +108,31 @@ def is_ascii(data: pa.Array) -> bool:
     return not len(found) or bool(found.max() < ASCII_END)
 
 
+def is_utf8(data: pa.BinaryArray) -> bool:
+    """Whether all the values of a binary array are surely UTF-8, looked at as one text."""
+    found = raw_bytes(data)
+    at = offsets(data)
+    begins = at[:-1][at[:-1] < at[-1]] - at[0]
+    if ((found[begins] & 0xC0) == 0x80).any():  # noqa: PLR2004  one begins inside of a letter
+        return False
+    ends = pa.py_buffer(np.array([0, len(found)], np.int32))
+    whole = pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(found)])
+    try:
+        whole.cast(STRING)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def spread(texts: pa.StringArray, at: np.ndarray) -> pa.StringArray:
+    """Put texts without nulls at the places of a mask; the others are empty, not null."""
+    sizes = np.zeros(len(at) + 1, np.int32)
+    sizes[1:][at] = np.diff(offsets(texts))
+    begin = offsets(texts)[:1]
+    ends = pa.py_buffer(np.cumsum(sizes, dtype=np.int32) + begin)
+    return pa.Array.from_buffers(STRING, len(at), [None, ends, texts.buffers()[2]])
+
+
 def join(*parts: pa.StringArray | str) -> pa.StringArray:
     """Concatenate row by row; a row with a null is null.
 
@@ -113,3 +140,30 @@ def join(*parts: pa.StringArray | str) -> pa.StringArray:
     """
     whole = [pa.scalar(part, STRING) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*whole, EMPTY)
+
+
+def interleaved(*parts: pa.StringArray | str) -> pa.StringArray:
+    """Concatenate row by row as `join` does, of parts without nulls, one of them a column.
+
+    Texts are taken from all columns in the order of the output, whose buffer is the joined one:
+    two thirds of what `binary_join_element_wise` costs. A literal is one text, taken n times.
+    """
+    columns = [part for part in parts if not isinstance(part, str)]
+    count = len(columns[0])
+    literals = pa.array([part for part in parts if isinstance(part, str)], STRING)
+    begins, column, literal = np.empty(len(parts), np.int32), 0, count * len(columns)
+    steps = np.zeros(len(parts), np.int32)
+    for at, part in enumerate(parts):
+        if isinstance(part, str):
+            begins[at], literal = literal, literal + 1
+        else:
+            begins[at], steps[at], column = column, 1, column + count
+    order = np.arange(count, dtype=np.int32)[:, None] * steps
+    order += begins
+    flat = pa.concat_arrays([*columns, literals])
+    made = pc.call_function("array_take", [flat, numbers(order.reshape(-1))], UNCHECKED)
+    at = np.ascontiguousarray(offsets(made)[:: len(parts)])
+    return pa.Array.from_buffers(STRING, count, [None, pa.py_buffer(at), made.buffers()[2]])
+
+
+UNCHECKED: Final = pc.TakeOptions(boundscheck=False)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from backfill import identity, spec
 from backfill.cells import Fault
 from backfill.codes import Code
-from backfill.columns import join, offsets
+from backfill.columns import interleaved, join, offsets
 from backfill.jsontext import Fixed, Parts, Typed, merged, object_of, plain
 
 if TYPE_CHECKING:
@@ -144,4 +144,4 @@ def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> p
     if isinstance(made, Fixed):
         return pa.repeat(pa.scalar(lead + made.text, pa.string()), count)
     assert isinstance(made, Parts)
-    return join(*merged([lead, *made.parts]))
+    return interleaved(*merged([lead, *made.parts]))

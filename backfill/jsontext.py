@@ -13,13 +13,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backfill.columns import EMPTY, STRING, join, lengths, mask, nulled, raw_bytes
+from backfill.columns import (
+    STRING,
+    flags,
+    join,
+    lengths,
+    mask,
+    nulled,
+    offsets,
+    raw_bytes,
+    spread,
+    valid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMA: Final = pa.scalar(",", STRING)
 CONTROL: Final = 0x20
+LARGE: Final = 1 << 31
 SHORT: Final = {0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
 
 
@@ -106,14 +118,31 @@ def escape(data: pa.StringArray) -> pa.StringArray:
     found = raw_bytes(data)
     if not len(found):
         return data
-    if (found == ord("\\")).any():
-        data = pc.replace_substring(data, "\\", "\\\\")
-    if (found == ord('"')).any():
-        data = pc.replace_substring(data, '"', '\\"')
+    for code in (ord("\\"), ord('"')):
+        if (at := found == code).any():
+            data = _replaced(data, np.flatnonzero(at), chr(code), "\\" + chr(code))
+            found = raw_bytes(data)
     if found.min() < CONTROL:
         for code in np.unique(found[found < CONTROL]).tolist():
-            data = pc.replace_substring(data, chr(code), SHORT.get(code, f"\\u{code:04x}"))
+            by = SHORT.get(code, f"\\u{code:04x}")
+            data = _replaced(data, np.flatnonzero(found == code), chr(code), by)
+            found = raw_bytes(data)
     return data
+
+
+def _replaced(data: pa.StringArray, at: np.ndarray, old: str, new: str) -> pa.StringArray:
+    """Put `new` in the place of each `old`, a single byte; `at` are its places among all bytes.
+
+    All texts at once: one by one, as Arrow does, costs ten times as much.
+    """
+    ends = offsets(data)
+    grown = np.searchsorted(at, ends - ends[0]) * (len(new) - len(old))
+    texts = raw_bytes(data).tobytes().replace(old.encode(), new.encode())
+    assert len(texts) < LARGE, "a record batch has less"
+    places = (ends - ends[0] + grown).astype(np.int32)
+    bits = flags(valid(data)).buffers()[1] if data.null_count else None
+    buffers = [bits, pa.py_buffer(places), pa.py_buffer(texts)]
+    return pa.Array.from_buffers(STRING, len(data), buffers)
 
 
 def object_of(members: Sequence[tuple[str, Value]], *, empty: str = "omit") -> Value:
@@ -151,7 +180,8 @@ def _fragment(key: str, value: Value, lead: str, trail: str) -> Any:
     before, after = f"{lead}{key}:{value.before}", f"{value.after}{trail}"
     if not value.data.null_count:
         return [before, value.body(), after]
-    return pc.fill_null(join(before, value.body(), after), EMPTY)
+    there = value.data.is_valid()
+    return spread(join(before, value.filter(there).body(), after), mask(there))
 
 
 def _spread(piece: Any) -> list[Any]:

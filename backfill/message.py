@@ -16,6 +16,7 @@ from backfill.codes import Code
 from backfill.columns import (
     ASCII_END,
     FALSE,
+    NEVER,
     NO_TEXT,
     integers,
     join,
@@ -36,8 +37,6 @@ from backfill.transform import column, members, resolved, value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BLANK_MS: Final = int(np.iinfo(np.int64).min)
-NEVER: Final = pa.scalar(BLANK_MS, pa.int64())
 TRUE: Final = pa.scalar(True, pa.bool_())
 TIME_END: Final = 'Z"'
 """What stands after each time in JSON: of a time that is an id or a name, the Z belongs to it."""

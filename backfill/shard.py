@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from backfill.ahead import ahead
 from backfill.batch import Batcher
 from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
@@ -18,6 +20,7 @@ from backfill.known import no_prints
 from backfill.pipeline import encodings, open_shard, spans
 from backfill.spec import RECENT_S
 from backfill.validate import NONE, REJECTS
+from backfill.watermark import Watermark
 
 if TYPE_CHECKING:
     import threading
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from backfill.pipeline import Read
     from backfill.plan import Job, Shard
     from backfill.source import Span
-    from backfill.watermark import Watermark
 
 DRAIN_S = 20.0
 """How long a stop waits for answers that are under way."""
@@ -220,9 +222,11 @@ class _Flow:
     def _make(self, job: Job, shard: Shard, row_stop: int | None) -> Iterator[Batch]:
         batcher = Batcher(self.mark.starts, job.limits)
         try:
-            for span in spans(self.read, self.mark.low, row_stop, job.grouping):
-                given = encodings(job, shard, span, self.mark)
-                self.position = span.stop
+            found = spans(self.read, self.mark.low, row_stop, job.grouping)
+            # what is settled from now on is of rows that were encoded before, so a copy will do
+            encode = partial(encodings, job, shard, mark=Watermark.load(self.mark.dump()))
+            for given in ahead(encode, found, in_order=job.changes is not None):
+                self.position = given.span.stop
                 self.highest = highest_of(self.highest, given.highest)
                 yield from batcher.add(given)
         except BackfillError:

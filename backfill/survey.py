@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.ahead import ahead
 from backfill.batch import Batcher
 from backfill.codes import Code, fix_of, without_fixes
 from backfill.pipeline import encodings, open_shard, spans
@@ -112,12 +114,13 @@ def survey(
         before = found.rows
         if folder is not None:
             folder.open(plan, shard)
-        for span in spans(read, 0, stop, plan.job.grouping):
-            given = encodings(plan.job, shard, span, mark)
+        read_spans = spans(read, 0, stop, plan.job.grouping)
+        encode = partial(encodings, plan.job, shard, mark=mark)
+        for given in ahead(encode, read_spans, in_order=plan.job.changes is not None):
             _look(found, given, read, folder)
             for batch in batcher.add(given):
                 _add(found, batch, plan, read)
-            found.rows = before + span.stop
+            found.rows = before + given.span.stop
             watch()
         for batch in batcher.flush():
             _add(found, batch, plan, read)

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from backfill import spec
 from backfill.cells import Fault
 from backfill.codes import Code, words
-from backfill.columns import lengths, mask, offsets, valid
+from backfill.columns import BLANK_MS, lengths, mask, offsets, valid
 from backfill.jsontext import Fixed, Parts, Typed
-from backfill.message import BLANK_MS, instants_of, texts_of_value
+from backfill.message import instants_of, texts_of_value
 
 if TYPE_CHECKING:
     from backfill.cells import Frame
