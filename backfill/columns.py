@@ -162,8 +162,8 @@ def interleaved(*parts: pa.StringArray | str) -> pa.StringArray:
     order += begins
     flat = pa.concat_arrays([*columns, literals])
     made = pc.call_function("array_take", [flat, numbers(order.reshape(-1))], UNCHECKED)
-    at = np.ascontiguousarray(offsets(made)[:: len(parts)])
-    return pa.Array.from_buffers(STRING, count, [None, pa.py_buffer(at), made.buffers()[2]])
+    ends = pa.py_buffer(np.ascontiguousarray(offsets(made)[:: len(parts)]))
+    return pa.Array.from_buffers(STRING, count, [None, ends, made.buffers()[2]])
 
 
 UNCHECKED: Final = pc.TakeOptions(boundscheck=False)

@@ -889,6 +889,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
 
     monkeypatch.setattr(shard, "open_shard", open_shard)
     monkeypatch.setattr(shard, "encodings", encodings)
+    # a world has one clock, which encoding moves: what comes next waits for its turn
+    monkeypatch.setattr(shard, "ahead", lambda work, items, **_how: map(work, items))
     monkeypatch.setattr(files, "check_unchanged", lambda _file: None)  # there are no files
     monkeypatch.setattr(runner, "Run", run)
     monkeypatch.setattr(runner, "now_text", lambda: "2026-11-21T12:00:00Z")

@@ -239,7 +239,9 @@ class Table:
 
 def named(draw: Callable[[SearchStrategy[Any]], Any], forms: SearchStrategy[Any]) -> dict[str, Any]:
     """Some members with names of any characters a name may have."""
-    names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(lambda name: name != "*")
+    names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(
+        lambda name: name != "*"
+    )
     found: dict[str, Any] = draw(st.dictionaries(names, forms, min_size=1, max_size=4))
     return found
 
