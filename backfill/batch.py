@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from backfill.columns import integers, offsets
 from backfill.known import no_prints
-from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, times
+from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, prints, times
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class Batcher:
             spans=tuple(state.spans),
             times=times(state.pieces),
             unchanged=_count_before(state.quiet[1], stop),
-            prints=np.concatenate([no_prints(), *(piece.prints for piece in state.pieces)]),
+            prints=prints([piece.prints for piece in state.pieces]),
         )
         state.start, state.end = stop, max(stop, state.end)
         state.pieces, state.body_bytes, state.messages = [], 0, 0

@@ -238,6 +238,8 @@ def _without_blanks(column: pa.BinaryArray, blank: Sequence[str]) -> pa.BinaryAr
 def _plain(data: pa.Array) -> pa.Array:
     """Take away what is only storage: dictionaries, views, large offsets, extensions, widths."""
     kind = data.type
+    if kind in USUAL:
+        return data
     if isinstance(kind, pa.BaseExtensionType):
         return _stored(data, kind)
     if pa.types.is_dictionary(kind):
@@ -264,6 +266,9 @@ def _stored(data: pa.ExtensionArray, kind: pa.BaseExtensionType) -> pa.Array:
         case _:
             return _plain(data.storage)
 
+
+USUAL: Final = frozenset({STRING, pa.binary(), pa.int64(), pa.float64(), pa.bool_()})
+"""Asked first, since the rest asks many questions of each column."""
 
 LISTS: Final = (
     pa.types.is_large_list,

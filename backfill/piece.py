@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from backfill.known import no_prints
+
 OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
 NEVER: Final = np.iinfo(np.int64).min
@@ -29,6 +31,12 @@ class Piece:
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the rows of all."""
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def prints(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return the prints of all; most streams have none, and an empty record array costs as much."""
+    there = [array for array in arrays if len(array)]
+    return np.concatenate(there) if there else no_prints()
 
 
 def bounds(pieces: list[Piece]) -> np.ndarray:

@@ -146,13 +146,14 @@ def _look(found: Survey, given: Encodings, read: Read, folder: Folder | None) ->
 
 def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
     codes = batch.rejects["code"]
+    by_code = pc.value_counts(codes).to_pylist() if len(codes) else []
     counts = Counts(
         filtered=batch.filtered,
         unchanged=batch.unchanged,
         held=batch.held.num_rows,
         rejected=len(codes),
         built=int(batch.messages.sum()),
-        by_code={one["values"]: one["counts"] for one in pc.value_counts(codes).to_pylist()},
+        by_code={one["values"]: one["counts"] for one in by_code},
     )
     if batch.times is not None:
         counts.oldest_ms, counts.newest_ms, _ = batch.times

@@ -87,6 +87,8 @@ class Mapping:
 
     def names_in(self, columns: Sequence[str]) -> list[str]:
         """Return the columns that are read where a source has these."""
+        if not self.star_places:
+            return sorted(self.columns)
         forms = [form for message in self.document.messages for form in stars_of(message)]
         found = {name for name in columns if any(matches(form, name) for form in forms)}
         return sorted(self.columns | found)
