@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from backfill.marks import no_marks
+
 OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
 NEVER: Final = np.iinfo(np.int64).min
@@ -24,11 +26,19 @@ class Piece:
     times: list[np.ndarray]
     prints: np.ndarray
     """Of each text, or none."""
+    marks: np.ndarray
+    """A column a text, or none."""
 
 
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the rows of all."""
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def marks(pieces: list[Piece]) -> np.ndarray:
+    """Return the marks of the texts of all."""
+    found = [piece.marks for piece in pieces]
+    return np.concatenate(found, axis=1) if found else no_marks()
 
 
 def bounds(pieces: list[Piece]) -> np.ndarray:

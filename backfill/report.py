@@ -49,6 +49,10 @@ class Report:
     note: str = ""
     """A word to a person, where nothing was done and why."""
     error: dict[str, str] = field(default_factory=dict)
+    next_steps: list[tuple[str, str]] = field(default_factory=list)
+    """What to do next: why, and the exact command."""
+    page_path: str | None = None
+    """`report.html`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return `report.json`."""
@@ -73,6 +77,8 @@ class Report:
             "held": self.held_path,
             "next_command": self.next_command,
         }
+        if self.next_steps:
+            members["next"] = [{"why": why, "command": told} for why, told in self.next_steps]
         if self.note:
             members["note"] = self.note
         if self.error:
