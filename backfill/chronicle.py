@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 SERIES_MAX: Final = 8
 BARS_MAX: Final = 200
 YEARS_MAX: Final = 12
-SHADES: Final = 5
-"""Of a day in the calendar, the last one for those far above the others."""
+STEPS: Final = (0.5, 0.8, 1.4, 4.0)
+"""Shares of the median of busy days at which a day in the calendar has another shade."""
+
+SHADES: Final = len(STEPS) + 1
 OUTSTANDING_MAX: Final = 12
 DAYS_OF: Final = (1.0, 7.0, 30.4, 365.2, 36_524.0)
 EPOCH: Final = date(1970, 1, 1)
@@ -133,16 +135,10 @@ def _put_bars(
 
 
 def _calendar(totals: np.ndarray, first: int) -> list[Year]:
-    """Shade by the share of days that have fewer events; no event has no shade."""
-    busy = np.sort(totals[totals > 0])
-    ranks = np.searchsorted(busy, totals, "right") / len(busy)
-    shades = np.where(totals == 0, 0, np.minimum(1 + (ranks * SHADES).astype(int), SHADES))
-    if len(busy) and busy[0] == busy[-1]:
-        shades = np.where(totals == 0, 0, 3)
-    top = 4 * np.median(busy) if len(busy) else 0
-    shades = np.where(
-        (shades == SHADES) & (totals <= top) & (totals < busy[-1]), SHADES - 1, shades
-    )
+    """Shade by how many times what a busy day has: usual days are alike, others stand out."""
+    busy = totals[totals > 0]
+    usual = float(np.median(busy)) if len(busy) else 1.0
+    shades = np.where(totals == 0, 0, 1 + np.searchsorted(STEPS, totals / usual, "right"))
     years: dict[int, list[tuple[int, int, int]]] = {}
     for offset, shade in enumerate(shades.tolist()):
         day = EPOCH + timedelta(days=first + offset)

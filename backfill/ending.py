@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backfill.chronicle import chronicle_of
@@ -19,7 +20,6 @@ from backfill.veil import Samples, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from backfill.checkpoint import State
     from backfill.errors import BackfillError
@@ -38,13 +38,14 @@ def next_steps(report: Report, mapping: str, flags: str) -> list[tuple[str, str]
     found: list[tuple[str, str]] = []
     if report.next_command:
         fix = report.error.get("fix", "")
-        why = "it stopped before the end; the same command goes on where it stopped"
+        why = "it stopped before the end, and goes on where it stopped with"
         if report.exit_code in UNHEALED:
-            why = f"it was stopped: {fix}; then go on"
+            why = f"{fix}; then go on with"
         found.append((why, report.next_command))
     is_over = not report.error
     if report.rejects_path and is_over:
-        why = f"correct the cells in {report.rejects_path} (the reasons stand beside them), then"
+        name = Path(report.rejects_path).name
+        why = f"correct the cells in {name} (the reasons stand beside them), then"
         found.append((why, f"backfill retry {mapping}{flags}"))
     if report.held_path and is_over:
         why = "events newer than 72 hours wait, since they could start campaigns; to send them"
@@ -121,7 +122,9 @@ def write_page(folder: Path, report: Report, state: State, samples: Samples) -> 
             told = f"{covered:,} of {counted(delivered, 'delivered message')}"
             scene.words.append(f"The pictures cover {told}: the others were not counted.")
         why = _draw(scene)
-        write_whole(folder / "report.html", page_of(scene).encode(errors="replace"))
+        path = folder / "report.html"
+        write_whole(path, page_of(scene).encode(errors="replace"))
+        report.page_path = str(path)
     except Exception as fault:  # noqa: BLE001  rows are what counts: a page never fails a run
         return f"report.html was not written: {type(fault).__name__}"
     return why

@@ -200,7 +200,7 @@ def _events(scene: Scene) -> list[str]:
         (_text(name), f"{count:,}", _bar(count, most), _text(first or "–"), _text(last or "–"))
         for name, count, first, last in chronicle.names[:NAMES_SHOWN]
     ]
-    made.append(_table(("name", "messages", "", "first day", "last day"), shown, (1,)))
+    made.append(_table(("name", "messages", "", "first day", "last day"), shown, (1, 3, 4)))
     if (more := len(chronicle.names) - NAMES_SHOWN) > 0:
         made.append(f"<p>and {counted(more, 'name')} with fewer messages</p>")
     return [*made, "</section>"]

@@ -35,8 +35,9 @@ figure svg{display:block;width:100%;min-width:600px;height:auto;color:var(--ink)
 figure svg text{fill:var(--ink)}
 table{border-collapse:collapse;width:100%;font-size:.94rem}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--line);
-vertical-align:top;overflow-wrap:anywhere}
-th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums;
+vertical-align:top;overflow-wrap:break-word}
+td:first-child{white-space:nowrap}td code{white-space:normal}
+th{color:var(--soft);font-weight:600}.n{text-align:right;width:1%;font-variant-numeric:tabular-nums;
 white-space:nowrap}
 .bar{display:inline-block;width:100%;min-width:80px;height:.7em;background:var(--d0);
 border-radius:3px;overflow:hidden}

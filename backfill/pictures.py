@@ -35,6 +35,9 @@ STYLE: Final[dict[str, Any]] = {
     "text.parse_math": False,
     "font.family": ["sans-serif"],
     "font.size": 10,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
     "axes.edgecolor": LINE,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
@@ -227,7 +230,8 @@ def _speed(axes: Axes, figures: Figures, history: History) -> None:
     ends = np.array(at, float) + figures.width_s - begin
     rows = np.array([figures.moments[one][0] for one in at], float)
     widths = np.diff(np.concatenate(([0.0], ends)))
-    axes.stairs(rows / np.maximum(widths, 1e-9), np.concatenate(([0.0], ends)), color=series(0))
+    edges = np.concatenate(([0.0], ends))
+    axes.stairs(rows / np.maximum(widths, 1e-9), edges, fill=True, color=series(0))
     if history.retried_s:
         axes.plot(
             [moment - begin for moment in history.retried_s[-2000:]],
