@@ -111,24 +111,21 @@ class Tallies:
         keys = table.select(["code", "column"]).group_by(["code", "column"], use_threads=False)
         for one in keys.aggregate([([], "count_all")]).to_pylist():
             place = (bucket, one["code"], one["column"])
-            known = self.figures.causes.get(place, {"samples": []})["samples"]
-            samples: list[Any] = []
-            if len(known) < SAMPLES_SHOWN:
-                samples = self._samples(told, place, SAMPLES_SHOWN - len(known), progress)
-            found.append([*place, one["count_all"], samples])
+            found.append([*place, one["count_all"], self._samples(told, place, progress)])
             _add_cause(self.figures, found[-1])
         return found
 
-    def _samples(
-        self, told: Told, place: tuple[str, str, str], wanted: int, progress: Progress
-    ) -> list[Any]:
+    def _samples(self, told: Told, place: tuple[str, str, str], progress: Progress) -> list[Any]:
+        """Return the first rows of a cause, where they are before those that are known."""
+        known = self.figures.causes.get(place, {"samples": []})["samples"]
         codes = np.array(told.table["code"].to_pylist()) == place[1]
         columns = np.array(told.table["column"].to_pylist()) == place[2]
         samples = []
-        for row in told.table.take(np.flatnonzero(codes & columns)[:wanted]).to_pylist():
+        for row in told.table.take(np.flatnonzero(codes & columns)[:SAMPLES_SHOWN]).to_pylist():
             span = next(one for one in told.spans if one.start <= row["row"] < one.stop)
             called, label = progress.read.called(span, row["row"] - span.start)
-            samples.append([label, called, reason_shown(row, span, self.samples)])
+            if len(known) < SAMPLES_SHOWN or [label, called] < known[-1][:2]:
+                samples.append([label, called, reason_shown(row, span, self.samples)])
         return samples
 
     def _append(self, state: State, block: bytes) -> None:
@@ -202,7 +199,7 @@ def _add_cause(figures: Figures, cause: list[Any]) -> None:
     bucket, code, column, count, samples = cause
     known = figures.causes.setdefault((bucket, code, column), {"count": 0, "samples": []})
     known["count"] += count
-    known["samples"] = [*known["samples"], *samples][:SAMPLES_SHOWN]
+    known["samples"] = sorted([*known["samples"], *samples])[:SAMPLES_SHOWN]
 
 
 def _listed(traits: dict[tuple[str, str], int]) -> list[list[Any]]:
