@@ -47,8 +47,8 @@ fix is one of the mapping, correct the mapping first.
 def errors_page() -> str:
     """Return the page."""
     lines = [HEAD.rstrip("\n")]
-    for code, meaning in MEANINGS.items():
-        lines.append(f"| {int(code)} | {meaning} | {TO_DO[int(code)]} |")
+    for number, meaning in MEANINGS.items():
+        lines.append(f"| {int(number)} | {meaning} | {TO_DO[int(number)]} |")
     lines.append(ROWS.rstrip("\n"))
     for code in Code:
         reason = REASONS[code]

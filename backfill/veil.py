@@ -35,6 +35,13 @@ QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 HIDDEN: Final = "…"
 
+COUNTED: Final = frozenset(
+    {Code.ROW_RAGGED, Code.ROW_TOO_LONG, Code.MESSAGE_TOO_LONG, Code.GROUP_TOO_LONG}
+)
+"""Their words are counts, but for the cells that a ragged row has left over."""
+
+LEFT_OVER: Final = "; left over"
+
 
 def masked(value: str) -> str:
     """Return the outline of a cell: `a…(17)` is a text of 17 characters that begins with a."""
@@ -52,6 +59,10 @@ def reason_shown(row: dict[str, Any], span: Span, samples: Samples) -> str:
     code = Code(row["code"])
     what = REASONS[code].what
     if samples is Samples.NONE or "{value}" not in what:
+        return what.format(value=HIDDEN)
+    if code in COUNTED:
+        return without_fixes(row["reason"]).partition(LEFT_OVER)[0]
+    if code is Code.NOT_UTF8:  # the bytes stand there in another form than in the row
         return what.format(value=HIDDEN)
     if code in WHOLE:
         return unrepeated(without_fixes(row["reason"]), _cells(span, row["row"] - span.start))

@@ -195,7 +195,7 @@ def test_what_a_destination_repeats_of_a_row_is_masked(tmp_path: Path, cli: Cli)
     assert done.code == 3, done.err
     page = page_of(tmp_path)
     assert "1 × refused (rejected)" in page.text
-    assert re.search(r"events.csv:6 \S+ is \S+ good", page.text)
+    assert "events.csv:6 the destination refused it: … is no good …" in page.text
     assert "note-4" not in page.raw
 
 
