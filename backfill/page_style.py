@@ -12,7 +12,7 @@ STYLE: Final = """
 --good:#17703c;--s1:#2a6fdb;--s2:#9aa3ad;--s3:#d79a00;--s4:#c8401d;--s5:#5aa9a3;--s6:#c9ced4;
 --s7:#8b5fbf;--s8:#4b8b3b;--d0:#e9ecef;--d1:#c6dbf7;--d2:#93bbf0;--d3:#5c96e6;--d4:#2a6fdb;
 --d5:#123f86}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#a2abb4;--line:#3a4149;
+@media (prefers-color-scheme : dark){:root{--ink:#e6e9ec;--soft:#a2abb4;--line:#3a4149;
 --paper:#14171a;--card:#1d2226;--warn:#ff9a6b;--good:#6bd394;--s1:#6aa5ff;--s2:#7b858f;
 --s3:#f0c04a;--s4:#ff8362;--s5:#74cdc6;--s6:#4b535b;--s7:#bf9bea;--s8:#8fcf7d;--d0:#262c32;
 --d1:#1f3a62;--d2:#295590;--d3:#3c78c8;--d4:#6aa5ff;--d5:#cfe2ff}}
