@@ -155,7 +155,7 @@ def as_text(report: Report) -> str:
     """
     rows, requests = report.rows, report.requests
     if report.note:
-        return wrapped(f"{report.stream}: {report.note}", "  ")
+        return f"{report.stream}: {report.note}"
     lines = [f"{report.stream}: {counted(rows['read'], 'row')} read → {report.destination}"]
     for name in ROWS:
         if rows[name] or name == "delivered":
