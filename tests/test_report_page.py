@@ -345,3 +345,19 @@ def test_traits_are_counted_by_the_people_who_have_them(door: Door, tmp_path: Pa
     assert "of 100 identify messages that were delivered" in text
     for told in ("old 100 100.0 %", "email 75 75.0 %", "city 50 50.0 %"):
         assert told in text
+
+
+def test_what_was_counted_but_not_saved_is_not_counted_twice(door: Door, tmp_path: Path) -> None:
+    """What a kill between the figures and the state leaves behind is cut away by the resume."""
+    mapping = events(tmp_path, 200)
+    door(mapping, limit=100)
+    (kept,) = tmp_path.glob("state/events/runs/*/figures-0.bin")
+    data = kept.read_bytes()
+    kept.write_bytes(data + data)
+    door(mapping)
+    state = Store(tmp_path / "state", "events").load()
+    assert state is not None
+    figures = figures_of(kept.parent, state)
+    assert figures is not None
+    assert figures.messages == 180
+    assert sum(figures.by_name().values()) == 180
