@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from backfill.columns import integers, offsets
 from backfill.known import no_prints
-from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, prints, times
+from backfill.marks import no_marks
+from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, marks, prints, times
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Encodings:
     """What each text makes known under its key, or none."""
     highest: int | None = None
     """The highest watermark of the span."""
+    marks: np.ndarray = field(default_factory=no_marks)
+    """What is counted of each text, for the pictures; or none."""
 
     @property
     def firsts(self) -> np.ndarray:
@@ -104,6 +107,8 @@ class Batch:
     unchanged: int = 0
     prints: np.ndarray = field(default_factory=no_prints, repr=False)
     """What each of the n texts makes known under its key, or none."""
+    marks: np.ndarray = field(default_factory=no_marks, repr=False)
+    """What is counted of each of the n texts, a column each; or none."""
 
     def newer_than(self, instant_ms: int) -> int:
         """Count the timestamps after an instant."""
@@ -147,6 +152,7 @@ class _Part:
     quiet: tuple[np.ndarray, ...]
     """The rows that are filtered, and those that are unchanged."""
     prints: np.ndarray
+    marks: np.ndarray
 
 
 @dataclass
@@ -207,6 +213,7 @@ class Batcher:
             given.held,
             (given.filtered, given.unchanged),
             given.prints,
+            given.marks,
         )
         if given.lane is None or len(self._lanes) == 1:
             yield 0, whole
@@ -236,6 +243,7 @@ class Batcher:
                     held,
                     tuple(rows[given.lane[rows - first] == lane] for rows in whole.quiet),
                     given.prints[at] if len(given.prints) else given.prints,
+                    given.marks[:, at] if len(given.marks) else given.marks,
                 ),
             )
 
@@ -266,6 +274,7 @@ class Batcher:
                     part.messages[first:last],
                     [column[first:last] for column in part.times],
                     part.prints[first:last],
+                    part.marks[:, first:last],
                 )
             )
             state.body_bytes += len(piece)
@@ -295,6 +304,7 @@ class Batcher:
             times=times(state.pieces),
             unchanged=_count_before(state.quiet[1], stop),
             prints=prints([piece.prints for piece in state.pieces]),
+            marks=marks(state.pieces),
         )
         state.start, state.end = stop, max(stop, state.end)
         state.pieces, state.body_bytes, state.messages = [], 0, 0

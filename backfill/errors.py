@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,22 @@ class ExitCode(IntEnum):
     MISMATCH = 13
     SIGINT = 130
     SIGTERM = 143
+
+
+MEANINGS: Final = {
+    ExitCode.OK: "every row delivered, filtered or unchanged; or nothing new",
+    ExitCode.FAULT: "a fault of this program",
+    ExitCode.USAGE: "wrong usage, faulty mapping, input missing or unreadable",
+    ExitCode.REJECTS: "finished; some rows rejected or held",
+    ExitCode.RESUMABLE: "stopped before the end; the same command goes on",
+    ExitCode.STOPPED: "stopped: too many rejects, the mapping may be wrong",
+    ExitCode.LOCKED: "another run holds this stream",
+    ExitCode.REFUSED: "key, region or address refused",
+    ExitCode.MISMATCH: "the checkpoint is damaged, or fits neither this source nor this mapping",
+    ExitCode.SIGINT: "stopped by SIGINT, after draining",
+    ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP, after draining",
+}
+"""What each exit code says to a person."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

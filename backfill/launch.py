@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backfill.batch import Limits
 from backfill.checkpoint import State, Store
@@ -25,6 +26,7 @@ from backfill.report import Report, rows_of, times_of
 from backfill.resume import REHEARSAL
 from backfill.runner import Options, Retry, Stop, run_stream
 from backfill.survey import Survey, survey
+from backfill.veil import Samples
 from backfill.wire import Key, Target, Wire, proxy_of
 
 if TYPE_CHECKING:
@@ -54,12 +56,15 @@ class Settings:
     state: Path = field(default=Path(STATE))
     restart: bool = False
     max_rejects: str | None = None
+    samples: str = Samples.MASKED
     max_outage_s: float = 900.0
     recent_events: str | None = None
     use_previous: bool = False
     key_file: str | None = None
     log_echo: str | None = None
     command: str = ""
+    hear: Callable[[str, dict[str, Any]], None] = field(default=lambda _what, _facts: None)
+    """Told what goes into the log, by any thread."""
     tell: Callable[[str], None] = field(default=lambda _words: None)
     """Told what a person should know at the start: a proxy on the way, a key that others read."""
 
@@ -234,7 +239,18 @@ def _options(plan: Plan, settings: Settings, destination: str) -> Options:
         connections=settings.connections or delivery.connections,
         log_echo=settings.log_echo,
         tell=settings.tell,
+        samples=Samples(settings.samples),
+        flags=_flags(settings),
+        hear=settings.hear,
     )
+
+
+def _flags(settings: Settings) -> str:
+    """Return the options of a command that is to find the same destination and state."""
+    given = {"--to": settings.to, "--write-key-file": settings.key_file}
+    if settings.state != Path(STATE):
+        given["--state"] = str(settings.state)
+    return "".join(f" {name} {shlex.quote(word)}" for name, word in given.items() if word)
 
 
 class _Opener:

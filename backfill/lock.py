@@ -14,7 +14,7 @@ import socket
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock, Timeout
 
@@ -77,25 +77,31 @@ class Lock:
 
 def _told(path: Path) -> str:
     """Return `: process 7 on box, since …`; "" where the one who wrote it is dead or unknown."""
+    told = holder_of(path.parent)
+    return f": process {told['pid']} on {told['host']}, since {told['since']}" if told else ""
+
+
+def holder_of(folder: Path) -> dict[str, Any] | None:
+    """Return who holds a folder, `{host, pid, since}`; None where nobody does, or nobody says."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(folder / HOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return ""
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _parsed(os.read(descriptor, HOLDER_BYTES_MAX))
     except OSError:
-        return ""
+        return None
     else:
-        return ""  # nobody keeps it locked
+        return None  # nobody keeps it locked
     finally:
         os.close(descriptor)
 
 
-def _parsed(data: bytes) -> str:
+def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
         told = json.loads(data)
-        return f": process {int(told['pid'])} on {told['host']}, since {told['since']}"
+        return {"host": told["host"], "pid": int(told["pid"]), "since": told["since"]}
     except (ValueError, KeyError, TypeError):
-        return ""
+        return None

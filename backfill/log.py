@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -20,8 +21,15 @@ class Log:
     It stops no run: one that cannot be written says so once, on stderr, and is left.
     """
 
-    def __init__(self, path: Path | None, *, echo: str | None = None) -> None:
-        """echo: None, `text` or `json`."""
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        echo: str | None = None,
+        hear: Callable[[str, dict[str, Any]], None] = lambda _what, _facts: None,
+    ) -> None:
+        """echo: None, `text` or `json`. hear: told of each line, by the thread that writes it."""
+        self._hear = hear
         self._echo = echo
         self._lock = threading.Lock()
         self._path = path
@@ -44,6 +52,7 @@ class Log:
             elif self._echo == "text":
                 told = " ".join(f"{key}={value}" for key, value in facts.items())
                 _say(f"{now} {what} {told}")
+        self._hear(what, facts)
 
     def close(self) -> None:
         """Close the file."""

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from backfill.known import no_prints
+from backfill.marks import no_marks
 
 OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
@@ -26,6 +27,8 @@ class Piece:
     times: list[np.ndarray]
     prints: np.ndarray
     """Of each text, or none."""
+    marks: np.ndarray
+    """A column a text, or none."""
 
 
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
@@ -37,6 +40,12 @@ def prints(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the prints of all; most streams have none, and an empty record array costs as much."""
     there = [array for array in arrays if len(array)]
     return np.concatenate(there) if there else no_prints()
+
+
+def marks(pieces: list[Piece]) -> np.ndarray:
+    """Return the marks of the texts of all."""
+    found = [piece.marks for piece in pieces]
+    return np.concatenate(found, axis=1) if found else no_marks()
 
 
 def bounds(pieces: list[Piece]) -> np.ndarray:

@@ -18,6 +18,7 @@ from backfill.encode import Encoded, Named, encode
 from backfill.evaluate import is_true
 from backfill.known import no_prints
 from backfill.mapping.nightly import keeps_ids
+from backfill.marks import marked
 from backfill.message import Draft, Made, draft, identifier, texts_of_value
 from backfill.source import LINE, SourceFile, Span, unmixed
 from backfill.units import Units, grouped, single, told_of
@@ -154,6 +155,7 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         keep[at] = False
         prints = np.delete(prints, made.too_long.rows) if len(prints) else prints
         made = made.without(made.too_long.rows)
+    marks = marked(job.legend, drafts, checked.times, keep, made.longest)
     if settled.any():
         rejects, held = (_unsettled(table, settled, span.start) for table in (rejects, held))
     filtered, unchanged = _quiet(units, checked, settled, same, later)
@@ -173,6 +175,7 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         Made(drafts, units.firsts + span.start, keep, _held(checked), made.longest, where),
         prints,
         None if later is None else later.highest,
+        marks,
     )
 
 

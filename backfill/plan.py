@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backfill import spec
+from backfill.errors import SourceError
 from backfill.fit import check_fit
 from backfill.grouping import Grouping, Seen
+from backfill.mapping.uri import is_uri
 from backfill.since import Since
-from backfill.source import find_files, hashed, open_file
+from backfill.source import estimate_rows, find_files, hashed, open_file
 from backfill.validate import Rules
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from backfill.changed import Changes
     from backfill.mapping import Mapping
     from backfill.mapping.document import Guards
+    from backfill.marks import Legend
     from backfill.source import Reader, SourceFile
 
 LANES_MAX = 16
@@ -56,6 +59,8 @@ class Job:
     """What is known of the runs before; None: all rows are sent."""
     since: Since | None = None
     """How later rows are told; None: all are sent."""
+    legend: Legend | None = None
+    """By which numbers texts are marked for the pictures; None: they are not."""
 
     @property
     def lane_member(self) -> tuple[int, str] | None:
@@ -90,6 +95,19 @@ class Plan:
             found = replace(file, sha256=digest) if digest else hashed(file, watch)
             shards.append(replace(shard, file=found))
         return replace(self, shards=tuple(shards))
+
+    def rows_expected(self, limit: int | None = None) -> int | None:
+        """Guess at the rows of all files; None where that is not known, as of files in a store."""
+        rows = 0
+        for shard in self.shards:
+            try:
+                guess = None if is_uri(shard.file.path) else estimate_rows(shard.file)
+            except (OSError, SourceError):
+                guess = None
+            if guess is None:
+                return None
+            rows += guess
+        return rows if limit is None else min(rows, limit)
 
     def only(self, files: Sequence[SourceFile]) -> Plan:
         """Return the plan of some of the files, in this order, as if there were no others.

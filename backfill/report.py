@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.defuse import restored
@@ -49,6 +50,10 @@ class Report:
     note: str = ""
     """A word to a person, where nothing was done and why."""
     error: dict[str, str] = field(default_factory=dict)
+    next_steps: list[tuple[str, str]] = field(default_factory=list)
+    """What to do next: why, and the exact command."""
+    page_path: str | None = None
+    """`report.html`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return `report.json`."""
@@ -73,6 +78,8 @@ class Report:
             "held": self.held_path,
             "next_command": self.next_command,
         }
+        if self.next_steps:
+            members["next"] = [{"why": why, "command": told} for why, told in self.next_steps]
         if self.note:
             members["note"] = self.note
         if self.error:
@@ -142,14 +149,17 @@ def iso(instant_ms: int | None) -> str | None:
 
 
 def as_text(report: Report) -> str:
-    """Return the report as a person pastes it into a ticket."""
+    """Return the report as a person pastes it into a ticket: no colour, at most 80 columns.
+
+    Only what must be copied whole, a path or a command, may be longer.
+    """
     rows, requests = report.rows, report.requests
     if report.note:
         return f"{report.stream}: {report.note}"
     lines = [f"{report.stream}: {counted(rows['read'], 'row')} read → {report.destination}"]
     for name in ROWS:
         if rows[name] or name == "delivered":
-            lines.append(f"  {name:<10}{rows[name]:>13,}{_hint(name, report)}")
+            lines += _row_lines(name, report)
     sent = f"{counted(requests['sent'], 'request')}, {sized(requests['bytes'])}"
     retried = f", {requests['retried']:,} retried" if requests["retried"] else ""
     lines.append(f"  {'messages':<10}{report.messages['delivered']:>13,}  in {sent}{retried}")
@@ -157,9 +167,37 @@ def as_text(report: Report) -> str:
         lines.append(f"  {'times':<10}{report.timestamps['min']} to {report.timestamps['max']}")
     if report.timestamps["within_72h"]:
         lines.append(f"  note: {report.timestamps['within_72h']:,} events are newer than 72 hours")
+    return "\n".join([*lines, *_last_lines(report)])
+
+
+def _last_lines(report: Report) -> list[str]:
+    """Return where the page is, and what to do next."""
+    lines = [f"  {'report':<10}{report.page_path}"] if report.page_path else []
     if report.next_command:
         lines.append(f"  go on with: {report.next_command}")
-    return "\n".join(lines)
+    for why, command in report.next_steps:
+        if command != report.next_command:
+            lines += [wrapped(f"  next: {why}:", "    "), f"    {command}"]
+    return lines
+
+
+WIDTH: Final = 80
+
+
+def wrapped(text: str, indent: str) -> str:
+    """Break a line after its words at 80 columns; a path or a command stays whole."""
+    how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, **how)
+
+
+def _row_lines(name: str, report: Report) -> list[str]:
+    """Return the line of a bucket, and where its rows are."""
+    line = f"  {name:<10}{report.rows[name]:>13,}"
+    paths = {"rejected": report.rejects_path, "held": report.held_path}
+    if hint := _hint(name, report):
+        line = wrapped(f"{line}  {hint}", " " * 27)
+    path = paths.get(name)
+    return [line, f"    → {path}"] if path else [line]
 
 
 def counted(number: int, noun: str) -> str:
@@ -179,15 +217,11 @@ def sized(size_bytes: int) -> str:
 def _hint(name: str, report: Report) -> str:
     if name == "rejected" and report.rejects_path:
         codes = sorted(report.rejects_by_code.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{code} {count:,}" for code, count in codes[:4])
-        return f"  {told}\n  {'':<10}{'':>13}  → {report.rejects_path}"
+        return ", ".join(f"{code} {count:,}" for code, count in codes[:4])
     if name == "held" and report.held_path:
-        return (
-            "  events newer than 72 hours: they could start campaigns"
-            f"\n  {'':<10}{'':>13}  → {report.held_path}"
-        )
+        return "events newer than 72 hours: they could start campaigns"
     if name == "pending":
-        return "  not settled yet; a resume sends them"
+        return "not settled yet; a resume sends them"
     return ""
 
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backfill.checkpoint import FileState, State, Store, unwritable
 from backfill.delivered import doubling
 from backfill.durable import make_folder
+from backfill.ending import next_steps, nothing_new, put_error, write_page
 from backfill.engine import local
 from backfill.errors import (
     BackfillError,
@@ -24,9 +25,11 @@ from backfill.log import Log
 from backfill.memory import Memory
 from backfill.pipeline import open_shard, remember
 from backfill.rejects import RejectsFile, form_of
-from backfill.report import Report, counted, now_text, report_of, write_report
+from backfill.report import Report, now_text, report_of, write_report
 from backfill.resume import Past, identity_of, is_at_limit, past_of, same_destination
 from backfill.shard import Run
+from backfill.tallies import Tallies, opened
+from backfill.veil import Samples
 from backfill.verdict import FIRST_BATCHES, check_first, check_rejects
 from backfill.watermark import Watermark
 
@@ -75,7 +78,13 @@ class Options:
     watch: Callable[[Counts], None] = field(default=lambda _counts: None)
     """Told the counts so far after each step."""
     tell: Callable[[str], None] = field(default=lambda _words: None)
-    """Told what a person should know at the start."""
+    """Told what a person should know, at the start and where a page could not be written."""
+    samples: Samples = Samples.MASKED
+    """How much of a cell the page shows."""
+    flags: str = ""
+    """The options that a command for the same destination and state has."""
+    hear: Callable[[str, dict[str, Any]], None] = field(default=lambda _what, _facts: None)
+    """Told what goes into the log."""
 
 
 @dataclass
@@ -93,6 +102,7 @@ class _Books:
     first_batches: list[bool] = field(default_factory=list)
     marks: dict[int, Watermark] = field(default_factory=dict)
     memory: Memory | None = None
+    tallies: Tallies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,27 +137,11 @@ def run_stream(
         before = same_destination(found, options.destination, store.path)
         plan, past = past_of(before, plan, store.path, is_new_only=is_new_only, heed=heed)
         if past.state and (past.state.is_finished or is_at_limit(past.state, options.limit)):
-            return _nothing_new(past, store, plan, options)
+            return nothing_new(past, store.folder, plan, options.destination, options.limit)
         memory = Memory(retry.home, retry.main) if retry else Memory(store)
         return _run(plan, options, (store, memory, past), open_delivery, stop)
     finally:
         store.unlock()
-
-
-def _nothing_new(past: Past, store: Store, plan: Plan, options: Options) -> Report:
-    state = past.state
-    assert state is not None
-    report = report_of(state, store.folder, options.destination, ExitCode.OK)
-    done = state.saved_at or state.started_at
-    report.note = f"nothing new since {done}: no request was made"
-    if not state.is_finished:
-        report.note = f"the first {options.limit:,} rows are settled: no request was made"
-    elif past.picked.delivered:
-        told = counted(len(past.picked.delivered), "file")
-        report.note = f"no new file since {done} ({told} delivered before): no request was made"
-    elif state.mapping != plan.job.mapping.fingerprint:
-        report.note += "; the mapping has changed since: --restart sends all rows again"
-    return report
 
 
 def _run(
@@ -162,7 +156,7 @@ def _run(
         books = _opened(plan, options, store, memory, past)
     except OSError as fault:
         raise unwritable(store.folder, fault) from None
-    log = Log(books.folder / "log.jsonl", echo=options.log_echo)
+    log = Log(books.folder / "log.jsonl", echo=options.log_echo, hear=options.hear)
     started = {"run_id": books.state.run_id, "stream": books.state.stream}
     way = {"proxy": options.proxy} if options.proxy else {}
     log.note("start", {**started, "destination": options.destination, **way})
@@ -180,6 +174,9 @@ def _run(
         delivery.close()
     report = _closed(books, error)
     log.note("end", {**started, "exit_code": report.exit_code, "rows": report.rows})
+    if why := write_page(books.folder, report, books.state, options.samples):
+        options.tell(why)
+        log.note("told", {"words": why})
     log.close()
     return report
 
@@ -199,7 +196,10 @@ def _opened(plan: Plan, options: Options, store: Store, memory: Memory, past: Pa
     for name, file in zip(("rejects", "held"), files, strict=True):
         file.cut_back(state.lengths.get(name, 0))
     letters = (files[0], files[1])
-    books = _Books(plan, options, store, state, folder, *letters, resumed_from, memory=memory)
+    plan, tallies = opened(folder, plan, state, options.samples, options.limit)
+    books = _Books(
+        plan, options, store, state, folder, *letters, resumed_from, memory=memory, tallies=tallies
+    )
     for shard, file_state in zip(plan.shards, state.files, strict=True):
         file_state.path, file_state.modified_ns = shard.file.path, shard.file.modified_ns
         if not file_state.is_finished:
@@ -281,6 +281,8 @@ def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
             books.memory.note(state, progress)
         except OSError as fault:
             raise _cannot_save(books, books.store.folder, fault) from None
+    if books.tallies is not None:
+        books.tallies.note(state, progress)
     state.counts.add(progress.counts)
     file_state = state.files[progress.shard]
     file_state.rows = max(file_state.rows, progress.position)
@@ -315,11 +317,13 @@ def _closed(books: _Books, error: BackfillError | None) -> Report:
     exit_code = ExitCode.REJECTS if counts.rejected or counts.held else ExitCode.OK
     report = report_of(books.state, books.store.folder, books.options.destination, exit_code)
     report.resumed_from = books.resumed_from
-    _tell(report, error, books.options)
+    put_error(report, error, books.options.command)
     try:
         report.check(is_finished=is_done)
         report.rejects_path = _text(books.rejects.finished())
         report.held_path = _text(books.held.finished())
+        path_of_mapping = books.plan.job.mapping.path
+        report.next_steps = next_steps(report, path_of_mapping, books.options.flags)
         write_report(path, report)
         if is_done:
             if books.memory is not None:
@@ -327,21 +331,12 @@ def _closed(books: _Books, error: BackfillError | None) -> Report:
             books.state.is_finished = True
             _save(books)
     except BackfillError as fault:
-        _tell(report, fault, books.options)
+        put_error(report, fault, books.options.command)
         with suppress(OSError):  # the one written, if any, tells of another end
             write_report(path, report)
     except OSError as fault:
-        _tell(report, error or _cannot_save(books, path, fault), books.options)
+        put_error(report, error or _cannot_save(books, path, fault), books.options.command)
     return report
-
-
-def _tell(report: Report, error: BackfillError | None, options: Options) -> None:
-    """Put into a report what stopped its run."""
-    if error is None:
-        return
-    report.exit_code = int(error.exit_code)
-    report.error = {"what": error.what, "where": error.where, "fix": error.fix}
-    report.next_command = options.command or None
 
 
 def _text(path: Path | None) -> str | None:

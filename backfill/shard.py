@@ -16,6 +16,7 @@ from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
 from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
+from backfill.figures import tallied
 from backfill.known import no_prints
 from backfill.pipeline import encodings, open_shard, spans
 from backfill.spec import RECENT_S
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backfill.batch import Batch
+    from backfill.figures import Tally
     from backfill.pipeline import Read
     from backfill.plan import Job, Shard
     from backfill.source import Span
@@ -106,6 +108,8 @@ class Progress:
     """What is known by now under the keys of the rows that were acknowledged."""
     highest: int | None = None
     """The highest watermark that was read so far."""
+    tally: Tally | None = None
+    """What the pictures show of the rows that were acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +255,10 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
             held.append(Told(batch.held, batch.spans))
     whole = tuple(len(s.refusals) == s.batch.count for s in done if s.batch.count)
     prints = np.concatenate([no_prints(), *map(_acknowledged, done)])
+    tally = tallied(job.legend, flow.read, done)
     told = (tuple(rejects), tuple(held))
     return Progress(
-        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest
+        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest, tally
     )
 
 

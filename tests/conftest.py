@@ -55,6 +55,10 @@ messages:
 """
 
 
+os.environ["BACKFILL_PICTURES"] = "no"
+"""The pictures of a report take a second each: only the tests of them draw any."""
+
+
 SEED = pytest.StashKey[int]()
 
 

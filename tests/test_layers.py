@@ -14,7 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
-    *("errors", "spec", "codes", "log", "private"),
+    *("errors", "spec", "codes", "errorpage", "log", "private"),
     *(
         "mapping.strict_yaml",
         "mapping.forms",
@@ -41,7 +41,7 @@ ROOMS: Final = (
     *("natural", "convert"),
     *("exact", "operand", "coerce", "judge", "casts", "compute", "evaluate"),
     *("aggregate", "transform", "message"),
-    *("validate", "identity", "encode", "durable", "known", "changed", "piece", "batch"),
+    *("validate", "identity", "encode", "durable", "known", "changed", "marks", "piece", "batch"),
     *("watermark", "order", "grouping", "units", "since", "fit", "plan", "pipeline", "ahead"),
     *(
         "answer",
@@ -54,11 +54,24 @@ ROOMS: Final = (
         "narrow",
         "errand",
         "deliver",
+        "figures",
         "shard",
         "engine",
         "engine.local",
     ),
-    *("lock", "defuse", "rejects", "checkpoint", "delivered", "resume", "memory", "report"),
+    *(
+        "lock",
+        "defuse",
+        "rejects",
+        "checkpoint",
+        "veil",
+        "tallies",
+        "delivered",
+        "resume",
+        "memory",
+        "report",
+    ),
+    *("chronicle", "history", "pictures", "page_style", "page", "ending"),
     *("recent", "people", "folder", "survey", "sample"),
     *("propose.names", "propose.facts", "propose.numerals", "propose.moments", "propose.values"),
     *("propose.roles", "propose.proposal", "propose.body", "propose.compose", "propose.join"),
@@ -88,6 +101,7 @@ DOORS: Final = {
     "starlette": {"sandbox.app", "sandbox.reads"},
     "uvicorn": {"sandbox.server"},
     "tqdm": {"cli.progress"},
+    "matplotlib": {"pictures"},
     "click": {room for room in ROOMS if room.split(".")[0] == "cli"},
     "pandas": {"timestamp", "report", "api"},
 }

@@ -98,7 +98,8 @@ def test_the_first_migration_runs_as_it_is_printed(fresh: tuple[Path, dict[str, 
     assert "no row would be rejected or held" in ran.stdout
     assert "leonekohler@surfeu.de" in ran.stdout
     assert "the key is good" in ran.stdout
-    assert re.search(r"people: finished → http://127\.0\.0\.1:\d+, 59 delivered", ran.stdout)
+    assert re.search(r"^people +finished +59 +59$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^people: saved \S+ → http://127\.0\.0\.1:\d+$", ran.stdout, re.MULTILINE)
     again = _run("CUSTOMERIO_WRITE_KEY=key backfill run my/people.yaml", fresh)
     assert "nothing new" in again.stdout
 

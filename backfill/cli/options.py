@@ -44,6 +44,13 @@ RECENT = click.option(
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
 
 
+SAMPLES = click.option(
+    "--samples",
+    type=click.Choice(["none", "masked", "full"]),
+    default="masked",
+    show_default=True,
+    help="How much of a cell report.html shows: a…(17) is masked.",
+)
 LOG_FORMAT = click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", help="How -v tells it."
 )
@@ -100,7 +107,7 @@ def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the verbs that send: how patient they are, and how much they say."""
     talk = (NO_PROGRESS, LOG_FORMAT, VERBOSE, QUIET, JSON)
-    for option in (*talk, KEY_FILE, MAX_OUTAGE, MAX_REJECTS, STATE):
+    for option in (*talk, SAMPLES, KEY_FILE, MAX_OUTAGE, MAX_REJECTS, STATE):
         command = option(command)
     return delivery_options(command)
 

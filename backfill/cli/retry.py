@@ -43,20 +43,22 @@ def retry(  # noqa: PLR0913  one parameter an option
     """
     options.leave_pandas_out()
     from backfill.cli.progress import Bar  # noqa: PLC0415  heavy, and --help needs none of it
-    from backfill.launch import retry_all  # noqa: PLC0415
+    from backfill.launch import rate_of, retry_all  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415
     from backfill.runner import Stop  # noqa: PLC0415
 
     kind = "held" if is_held else "rejects"
     if is_held:
         given["recent_events"] = "send"  # whoever asks for the held rows has decided
+    found = find_mappings(mappings)
     echo = log_format if verbose else None
-    settings = options.settings_of(**given, log_echo=echo, tell=options.talk(is_quiet=quiet))
     stop = Stop()
     signals.drain(stop)
-    bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
+    bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress), streams=len(found))
+    talk = {"tell": options.talk(is_quiet=quiet), "hear": bar.hear}
+    settings = options.settings_of(**given, log_echo=echo, **talk)
+    bar.rate_of = lambda plan: rate_of(plan, settings)
     reports: list[Report] = []
-    found = find_mappings(mappings)
     try:
         for mapping in found:
             before = len(reports)

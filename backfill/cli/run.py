@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913  one parameter an option
     """
     options.leave_pandas_out()
     from backfill.cli.progress import Bar  # noqa: PLC0415  heavy, and --help needs none of it
-    from backfill.launch import run_all  # noqa: PLC0415
+    from backfill.launch import rate_of, run_all  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415
     from backfill.runner import Stop  # noqa: PLC0415
 
@@ -58,10 +58,12 @@ def run(  # noqa: PLR0913  one parameter an option
     if given["restart"]:
         _confirm([mapping.name for mapping in found], yes=yes)
     echo = log_format if verbose else None
-    settings = options.settings_of(**given, log_echo=echo, tell=options.talk(is_quiet=quiet))
     stop = Stop()
     signals.drain(stop)
-    bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress))
+    bar = Bar(is_shown=sys.stderr.isatty() and not (quiet or no_progress), streams=len(found))
+    talk = {"tell": options.talk(is_quiet=quiet), "hear": bar.hear}
+    settings = options.settings_of(**given, log_echo=echo, **talk)
+    bar.rate_of = lambda plan: rate_of(plan, settings)
     reports: list[Report] = []
     try:
         for report in run_all(found, settings, stop, bar.watch):
