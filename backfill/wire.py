@@ -98,6 +98,10 @@ class WireError(Exception):
     """No complete answer came: what was sent may or may not have arrived."""
 
 
+class LateError(WireError):
+    """Nor within the deadline."""
+
+
 class TrustError(Exception):
     """The far side is not who it should be; asking again would not help."""
 
@@ -164,7 +168,7 @@ class Wire:
             answer = self._exchange(body, alarm)
         except WireError as fault:
             self.close()
-            raise WireError(self._late if alarm.has_rung else str(fault)) from None
+            raise (LateError(self._late) if alarm.has_rung else fault) from None
         except (
             requests.RequestException,
             urllib3.exceptions.HTTPError,
@@ -173,14 +177,14 @@ class Wire:
         ) as fault:
             self.close()
             if alarm.has_rung or _is_timeout(fault):
-                raise WireError(self._late) from None
+                raise LateError(self._late) from None
             told = _told(fault)
             if told in _PROXY_REFUSALS:
                 raise TrustError(_PROXY_REFUSALS[told]) from None
             raise (TrustError if _is_distrust(fault) else WireError)(told) from None
         if alarm.has_rung:
             self.close()
-            raise WireError(self._late)
+            raise LateError(self._late)
         if answer.status < 200 or answer.is_cut:  # noqa: PLR2004  1xx: the real one is to come
             self.close()  # what may still come on this connection answers no later request
         return answer

@@ -52,6 +52,7 @@ ROOMS: Final = (
         "wire",
         "destination",
         "narrow",
+        "senders",
         "errand",
         "deliver",
         "shard",
