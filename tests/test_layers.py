@@ -49,6 +49,8 @@ ROOMS: Final = (
         "ratelimit",
         "backoff",
         "deadline",
+        "kept",
+        "causes",
         "wire",
         "destination",
         "narrow",
