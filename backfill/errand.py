@@ -7,6 +7,7 @@ senders share (rate, pause, patience, how many at once) is their `Line`.
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Generator
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 RESUME = "run the same command again later; it goes on where it stopped"
 WAIT_S_MAX = 1e9
 """No wait is told as longer: a Retry-After may have any number of digits."""
+
+LEAVE_GZIP = "leave --gzip (or gzip: in the mapping) away: the destination does not take it"
+PACKING: Final = re.compile("gzip|deflate|compress|content-encoding", re.IGNORECASE)
+"""What an answer speaks of that is about the packing of a body, not about a row."""
+
+UNREADABLE: Final = re.compile("json|utf-?8|unicode|pars|decod|unexpected|character", re.IGNORECASE)
+"""And what one may speak of who read a packed body as text; so long as none was ever taken."""
 
 STRAINED: Final = {408, 503, 504}
 """What a far side answers that has too much to do; 429 has a meaning of its own."""
@@ -89,6 +97,8 @@ class Settings:
     origin: str
     scrub: Callable[[str], str] = str
     """Takes every form of the key out of the destination's words."""
+    pack: Callable[[bytes], bytes] | None = None
+    """Packs the bodies that are sent."""
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait
     random: Callable[[], float] = random.random
@@ -107,6 +117,14 @@ class Line:
         self._turns: list[Turn] = []
         self._failing_since_s: float | None = None
         self._succeeded_s = float("-inf")
+        self._has_taken = False
+
+    def is_unread(self, reason: str) -> bool:
+        """Whether a body was refused for its packing, and so its rows were not looked at."""
+        if self.settings.pack is None:
+            return False
+        is_odd = not self._has_taken and UNREADABLE.search(reason)
+        return bool(is_odd or PACKING.search(reason))
 
     def wait_s(self) -> float:
         """Return how long to wait before asking again; 0: begin a request now."""
@@ -147,9 +165,10 @@ class Line:
             for turn in self._turns:
                 turn.is_come.set()
 
-    def succeeded(self) -> None:
-        """Note that the destination answered as it should."""
+    def succeeded(self, *, is_taken: bool = False) -> None:
+        """Note that the destination answered as it should. is_taken: it took what was sent."""
         with self._lock:
+            self._has_taken = self._has_taken or is_taken
             self._failing_since_s = None
             self._succeeded_s = self.settings.clock()
 
@@ -211,18 +230,22 @@ def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Step, Came, Heard
     """Send one body until it is answered."""
     attempt = 0
     turn = Turn()
+    packed = line.settings.pack(body) if line.settings.pack else body  # once, for all attempts
     while True:
         while not isinstance(begun := line.begin(turn), Begun):
             yield begun
         attempt += 1
-        tally.add(body, is_retry=attempt > 1)
-        came = yield Post(body)
+        tally.add(packed, is_retry=attempt > 1)
+        came = yield Post(packed)
         line.ended(begun, came)
         if isinstance(came, TrustError):
             raise _stopped(f"the connection cannot be trusted: {came}", line.settings)
         heard = _judged(came, body, line.settings) if isinstance(came, Answer) else None
         if heard is not None:
-            line.succeeded()
+            line.succeeded(is_taken=heard.reason is None)
+            if heard.reason is not None and line.is_unread(heard.reason):
+                what = f"answered 400: {unrepeated(heard.reason, body)}"
+                raise _stopped(what, line.settings, fix=LEAVE_GZIP)
             return heard
         answer = came if isinstance(came, Answer) else None
         reason = f"answered {answer.status}" if answer else str(came)
@@ -265,7 +288,8 @@ def _judged(answer: Answer, body: bytes, settings: Settings) -> Heard | None:
         case status if status < 200 or (status >= 500 and status != 501):  # noqa: PLR2004
             return None
         case status:
-            raise _stopped(f"answered {status}: {unrepeated(told, body)}", settings)
+            fix = LEAVE_GZIP if status == 415 and settings.pack else ""  # noqa: PLR2004
+            raise _stopped(f"answered {status}: {unrepeated(told, body)}", settings, fix=fix)
 
 
 def _stopped(what: str, settings: Settings, fix: str = "") -> DestinationError:

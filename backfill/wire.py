@@ -134,7 +134,10 @@ class _Adapter(HTTPAdapter):
 class Wire:
     """A sender's own connection. Not to be shared between threads."""
 
-    def __init__(self, target: Target, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, target: Target, *, deadline_s: float = DEADLINE_S, is_packed: bool = False
+    ) -> None:
+        """is_packed: bodies come by way of `packed.pack`."""
         self._url = f"{target.url}/batch"
         self._deadline_s = deadline_s
         self._how = _surroundings(self._url)
@@ -146,6 +149,8 @@ class Wire:
             "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
             "Accept-Encoding": "identity",
         }
+        if is_packed:
+            headers["Content-Encoding"] = "gzip"
         self._request = session.prepare_request(requests.Request("POST", self._url, headers))
         self._headers = {**self._request.headers, "Authorization": _authorization(target)}
         self._headers.pop("Content-Length", None)

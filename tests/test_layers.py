@@ -46,6 +46,7 @@ ROOMS: Final = (
     *(
         "answer",
         "whole",
+        "packed",
         "ratelimit",
         "backoff",
         "deadline",
@@ -86,6 +87,7 @@ DOORS: Final = {
     "pydantic_core": {"mapping.words"},
     "requests": {"wire"},
     "urllib3": {"wire"},
+    "isal": {"packed"},
     "filelock": {"lock"},
     "keyring": {"destination"},
     "starlette": {"sandbox.app", "sandbox.reads"},
