@@ -99,15 +99,15 @@ class Senders:
             self.limit += 1
 
     def _shrink(self, begun: Begun, level: int, now_s: float) -> None:
-        """Go down to what was borne: each request that was refused with others is one too many."""
+        """Go down to what was borne: each request that was refused with others is one too many.
+
+        Level 1 is never held: a request refused alone says nothing of how many there are.
+        """
         self._borne = 0
         if begun.at_s <= self._shrunk_s:
             self.limit = max(self.limit - 1, 1)
             return
         self._shrunk_s = now_s
-        if level == 1:  # refused though alone: how many there are is not the matter
-            self.limit, self._refused, self._hold_s = 1, None, HOLD_S
-            return
         self._hold_s = min(self._hold_s * 2, HOLD_S_MAX) if level == self._refused else HOLD_S
         self._refused, self._held_until_s = level, now_s + self._hold_s
         self.limit = max(min(self.limit, level) - 1, 1)

@@ -269,6 +269,15 @@ def test_after_a_429_what_was_under_way_less_it_is_borne() -> None:
     assert once(senders(8, limit=3, under_way=6), Load.TOO_MANY, 1.0) == 2, "never more than before"
 
 
+def test_those_beside_a_request_when_it_began_count_although_they_ended_before_it() -> None:
+    made = senders(8)
+    begun = [made.begin(1.0) for _ in range(4)]
+    for one in begun[:3]:
+        made.end(one, Load.BORNE, 1.1)
+    made.end(begun[3], Load.TOO_MANY, 1.2)
+    assert made.limit == 3
+
+
 def test_each_request_that_is_refused_with_others_was_one_too_many() -> None:
     made = senders(8)
     begun = [made.begin(1.0) for _ in range(8)]
@@ -330,6 +339,9 @@ def test_a_level_that_is_borne_after_all_holds_nothing_up() -> None:
     assert [once(made, Load.BORNE, 1.0) for _ in range(4)][-1] == 5
     made.under_way = 4
     assert [once(made, Load.BORNE, 1.0) for _ in range(5)][-1] == 6
+    made.limit, made.under_way = 4, 3
+    once(made, Load.TOO_MANY, 2.0)
+    assert made._held_until_s == 2.0 + HOLD_S, "not twice as long"  # noqa: SLF001
 
 
 def test_the_hold_doubles_up_to_its_bound_and_begins_anew_at_another_level() -> None:

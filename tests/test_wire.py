@@ -23,8 +23,18 @@ import trustme
 
 from backfill import spec
 from backfill.errors import UsageError
-from backfill.whole import Final
-from backfill.wire import ANSWER_BYTES_MAX, Key, Target, TrustError, Wire, WireError, proxy_of
+from backfill.kept import Kept, rest
+from backfill.whole import Final, missing
+from backfill.wire import (
+    ANSWER_BYTES_MAX,
+    Key,
+    LateError,
+    Target,
+    TrustError,
+    Wire,
+    WireError,
+    proxy_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -528,6 +538,29 @@ def test_a_request_ends_at_its_deadline_whatever_the_server_does(
         with pytest.raises(WireError, match=r"^no complete answer within 0\.6 s$"):
             wire.post(BODY * 1_000_000)
         assert 0.5 < time.monotonic() - begun_s < 1.6
+
+
+def test_an_answer_that_drips_to_a_small_request_ends_at_the_deadline(*, is_kept: bool) -> None:
+    """No pause is long enough for the socket's own timeout: only the alarm ends it."""
+    script = drip(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+    with serving(script, deadline_s=0.6, is_kept=is_kept) as (_, wire):
+        begun_s = time.monotonic()
+        with pytest.raises(LateError):
+            wire.post(BODY)
+        assert 0.5 < time.monotonic() - begun_s < 2.5
+
+
+def test_an_answer_to_half_a_request_on_a_kept_connection_is_known_for_that() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(GOOD)
+        theirs.shutdown(socket.SHUT_RD)
+        kept = Kept(ours, ("host", "/v1/batch"), {})
+        found = kept.ask(BODY, 5.0)
+        assert found.is_early
+        told = missing(found, rest(found, 99), is_open=False)
+        found.close()
+    assert told == "answered 200 before the request was sent whole"
 
 
 def test_a_tls_handshake_that_drips_ends_at_the_deadline_too() -> None:
