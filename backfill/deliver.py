@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from backfill.errand import Came, Line, Post, Settled, Wait, errand
+from backfill.errand import Came, Line, Post, Settled, Turn, Wait, errand
 from backfill.errors import BackfillError
 from backfill.wire import Answer, TrustError, WireError
 
@@ -55,7 +55,7 @@ class Poster(Protocol):
 
 
 class Delivery:
-    """Sender threads with one rate, one pause and one stop for all of them."""
+    """Sender threads with one rate, one pause, one queue and one stop for all of them."""
 
     def __init__(
         self, connect: Callable[[], Poster], bucket: TokenBucket, settings: Settings
@@ -104,6 +104,7 @@ class Delivery:
     def stop(self) -> None:
         """Begin no request any more; what is on its way may still arrive."""
         self._stop.set()
+        self._line.stop()
 
     def close(self) -> None:
         """End the threads that are idle."""
@@ -158,6 +159,8 @@ class Delivery:
                 case Wait(wait_s):
                     if self._settings.wait(self._stop, wait_s):
                         return Unsent(batch)
+                case Turn(is_come):
+                    is_come.wait()
                 case Post(body):
                     came = _answer(poster, body)
 

@@ -1,24 +1,26 @@
-"""What to do next with one batch: wait, post, or done. No thread, no sleep, no network.
+"""What to do next with one batch: wait, take turns, post, or done. No thread, no sleep, no network.
 
 A generator of steps that a sender carries out, and the simulation of the tests too. What all
-senders share (rate, pause, patience) is their `Line`.
+senders share (rate, pause, patience, how many at once) is their `Line`.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backfill.answer import is_answer, named, unrepeated, words
 from backfill.backoff import RETRY_AFTER_S_MAX, pause_s, retry_after_s
 from backfill.errors import DestinationError, ResumableError
 from backfill.narrow import Heard, Refusal, narrowing
-from backfill.wire import Answer, TrustError, WireError
+from backfill.senders import Begun, Load, Senders
+from backfill.wire import Answer, LateError, TrustError, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +32,29 @@ RESUME = "run the same command again later; it goes on where it stopped"
 WAIT_S_MAX = 1e9
 """No wait is told as longer: a Retry-After may have any number of digits."""
 
+LEAVE_GZIP = "leave --gzip (or gzip: in the mapping) away: the destination does not take it"
+PACKING: Final = re.compile("gzip|deflate|compress|content-encoding", re.IGNORECASE)
+"""What an answer speaks of that is about the packing of a body, not about a row."""
+
+UNREADABLE: Final = re.compile("json|utf-?8|unicode|pars|decod|unexpected|character", re.IGNORECASE)
+"""And what one may speak of who read a packed body as text; so long as none was ever taken."""
+
+STRAINED: Final = {408, 503, 504}
+"""What a far side answers that has too much to do; 429 has a meaning of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing for so long."""
 
     wait_s: float
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """Do nothing until a request that is under way has ended, and it is the turn of this one."""
+
+    is_come: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,8 @@ class Post:
 
 
 Came = Answer | WireError | TrustError | None
-Errand = Generator[Wait | Post, Came, "Settled"]
+Step = Wait | Turn | Post
+Errand = Generator[Step, Came, "Settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,8 @@ class Settings:
     origin: str
     scrub: Callable[[str], str] = str
     """Takes every form of the key out of the destination's words."""
+    pack: Callable[[bytes], bytes] | None = None
+    """Packs the bodies that are sent."""
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait
     random: Callable[[], float] = random.random
@@ -85,23 +107,68 @@ class Settings:
 
 
 class Line:
-    """What the senders of one run share: the rate, the pause, and how long nothing succeeded."""
+    """What the senders of one run share: rate, pause, turns, and how long nothing succeeded."""
 
     def __init__(self, bucket: TokenBucket, settings: Settings) -> None:
         self.settings = settings
         self._bucket = bucket
         self._lock = threading.Lock()
+        self._senders = Senders(settings.connections)
+        self._turns: list[Turn] = []
         self._failing_since_s: float | None = None
         self._succeeded_s = float("-inf")
+        self._has_taken = False
+
+    def is_unread(self, reason: str) -> bool:
+        """Whether a body was refused for its packing, and so its rows were not looked at."""
+        if self.settings.pack is None:
+            return False
+        is_odd = not self._has_taken and UNREADABLE.search(reason)
+        return bool(is_odd or PACKING.search(reason))
 
     def wait_s(self) -> float:
         """Return how long to wait before asking again; 0: begin a request now."""
         with self._lock:
             return self._bucket.wait_s(self.settings.clock())
 
-    def succeeded(self) -> None:
-        """Note that the destination answered as it should."""
+    def begin(self, turn: Turn) -> Begun | Wait | Turn:
+        """Begin a request, or say what to do before asking again.
+
+        Who asked first goes first, or a batch could wait for ever while others pass it by.
+        """
         with self._lock:
+            if turn not in self._turns:
+                self._turns.append(turn)
+            if self._turns.index(turn) >= self._senders.free:
+                turn.is_come.clear()
+                return turn
+            now_s = self.settings.clock()
+            if (wait_s := self._bucket.wait_s(now_s)) > 0:
+                return Wait(wait_s)
+            self._turns.remove(turn)
+            return self._senders.begin(now_s)
+
+    def ended(self, begun: Begun, came: Came) -> None:
+        """Note that a request ended, however it did, and let others begin."""
+        with self._lock:
+            before = self._senders.limit
+            self._senders.end(begun, _load(came), self.settings.clock())
+            limit = self._senders.limit
+            for turn in self._turns[: self._senders.free]:
+                turn.is_come.set()
+        if limit < before:
+            self.settings.note("fewer", {"connections": limit})
+
+    def stop(self) -> None:
+        """Let nobody wait for a turn that will not come."""
+        with self._lock:
+            for turn in self._turns:
+                turn.is_come.set()
+
+    def succeeded(self, *, is_taken: bool = False) -> None:
+        """Note that the destination answered as it should. is_taken: it took what was sent."""
+        with self._lock:
+            self._has_taken = self._has_taken or is_taken
             self._failing_since_s = None
             self._succeeded_s = self.settings.clock()
 
@@ -159,25 +226,45 @@ def errand(batch: Batch, line: Line, *, is_ordered: bool) -> Errand:
             return Settled(batch, end.value, tally.effort())
 
 
-def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Wait | Post, Came, Heard]:
+def _sent(body: bytes, line: Line, tally: _Tally) -> Generator[Step, Came, Heard]:
     """Send one body until it is answered."""
     attempt = 0
+    turn = Turn()
+    packed = line.settings.pack(body) if line.settings.pack else body  # once, for all attempts
     while True:
-        while (wait_s := line.wait_s()) > 0:
-            yield Wait(wait_s)
+        while not isinstance(begun := line.begin(turn), Begun):
+            yield begun
         attempt += 1
-        tally.add(body, is_retry=attempt > 1)
-        begun_s = line.settings.clock()
-        came = yield Post(body)
+        tally.add(packed, is_retry=attempt > 1)
+        came = yield Post(packed)
+        line.ended(begun, came)
         if isinstance(came, TrustError):
             raise _stopped(f"the connection cannot be trusted: {came}", line.settings)
         heard = _judged(came, body, line.settings) if isinstance(came, Answer) else None
         if heard is not None:
-            line.succeeded()
+            line.succeeded(is_taken=heard.reason is None)
+            if heard.reason is not None and line.is_unread(heard.reason):
+                what = f"answered 400: {unrepeated(heard.reason, body)}"
+                raise _stopped(what, line.settings, fix=LEAVE_GZIP)
             return heard
         answer = came if isinstance(came, Answer) else None
         reason = f"answered {answer.status}" if answer else str(came)
-        yield Wait(line.failed(answer, attempt=attempt, begun_s=begun_s, reason=reason))
+        yield Wait(line.failed(answer, attempt=attempt, begun_s=begun.at_s, reason=reason))
+
+
+def _load(came: Came) -> Load:
+    """Say what the end of a request tells of the load."""
+    match came:
+        case Answer(status=429):
+            return Load.TOO_MANY
+        case Answer(status=status) if status in STRAINED:
+            return Load.STRAINED
+        case Answer(status=200 | 400 | 413):
+            return Load.BORNE
+        case LateError():
+            return Load.STRAINED
+        case _:
+            return Load.UNTOLD
 
 
 def _judged(answer: Answer, body: bytes, settings: Settings) -> Heard | None:
@@ -201,7 +288,8 @@ def _judged(answer: Answer, body: bytes, settings: Settings) -> Heard | None:
         case status if status < 200 or (status >= 500 and status != 501):  # noqa: PLR2004
             return None
         case status:
-            raise _stopped(f"answered {status}: {unrepeated(told, body)}", settings)
+            fix = LEAVE_GZIP if status == 415 and settings.pack else ""  # noqa: PLR2004
+            raise _stopped(f"answered {status}: {unrepeated(told, body)}", settings, fix=fix)
 
 
 def _stopped(what: str, settings: Settings, fix: str = "") -> DestinationError:

@@ -19,6 +19,7 @@ from backfill.destination import SANDBOX, find_key, find_target, resolve, scrubb
 from backfill.errand import Settings as DeliverySettings
 from backfill.errors import ExitCode, MismatchError, UsageError
 from backfill.memory import rehearsed
+from backfill.packed import pack
 from backfill.plan import Input, Plan, input_of, make_plan
 from backfill.private import secure, warning_of_folder
 from backfill.ratelimit import TokenBucket
@@ -53,6 +54,8 @@ class Settings:
     connections: int | None = None
     batch_bytes: int | None = None
     batch_messages: int | None = None
+    gzip: bool = False
+    """Pack request bodies, also where the mapping does not say so."""
     state: Path = field(default=Path(STATE))
     restart: bool = False
     max_rejects: str | None = None
@@ -203,7 +206,7 @@ def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
     from backfill.sandbox import Sandbox  # noqa: PLC0415  a server, only where it is asked for
 
     make_state(settings.state)
-    with Sandbox(settings.state / SANDBOX_FILE) as sandbox:
+    with Sandbox(settings.state / SANDBOX_FILE, takes_gzip=True) as sandbox:
         yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
 
 
@@ -264,14 +267,16 @@ class _Opener:
     def __call__(self, log: Log) -> Delivery:
         given, settings = self._plan.job.mapping.document.delivery, self._settings
         bucket = TokenBucket(rate_of(self._plan, settings))
+        is_packed = settings.gzip or given.gzip
         how = DeliverySettings(
             connections=settings.connections or given.connections,
             max_outage_s=settings.max_outage_s,
             origin=self._target.origin,
             scrub=scrubber(self._target.key),
+            pack=pack if is_packed else None,
             note=log.note,
         )
-        return Delivery(lambda: Wire(self._target), bucket, how)
+        return Delivery(lambda: Wire(self._target, is_packed=is_packed), bucket, how)
 
 
 def rate_of(plan: Plan, settings: Settings) -> float | None:

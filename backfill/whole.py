@@ -15,6 +15,13 @@ from backfill.answer import is_answer
 class Final(http.client.HTTPResponse):
     """Passes over 103 Early Hints and their like, as it does over 100: the answer is to come."""
 
+    is_early = False
+
+    @property
+    def length_remaining(self) -> int | None:
+        """As urllib3 calls it: bytes of the body that are to come, None where nothing said so."""
+        return self.length
+
     def begin(self) -> None:
         """Read up to the headers of the answer that counts."""
         super().begin()
@@ -48,7 +55,7 @@ class Whole:
 def is_open_ended(response: Any) -> bool:
     """Whether nothing said how long an answer is, so that it ends with its connection.
 
-    response: urllib3's, before its body is read.
+    response: urllib3's or a `Final`, before its body is read.
     """
     return response.length_remaining is None and not response.chunked
 
@@ -58,7 +65,7 @@ def missing(response: Any, body: bytes, *, is_open: bool) -> str | None:
 
     Only 200 and 400 settle rows, so only they have to prove themselves.
     """
-    head = getattr(response, "_original_response", None)
+    head = getattr(response, "_original_response", response)
     if head is not None and getattr(head.msg, "defects", None):
         return "the answer's headers are cut short"
     if response.status not in {200, 400}:

@@ -8,11 +8,12 @@ timeouts that never fire while bytes drip.
 from __future__ import annotations
 
 import base64
+import http.client
 import re
 import ssl
 import time
-import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -25,12 +26,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from backfill import spec
+from backfill.causes import PROXY_REFUSALS, forget_locals, is_timeout, root, told
 from backfill.deadline import Alarm, Noted
 from backfill.errors import UsageError
+from backfill.kept import Kept, rest
 from backfill.whole import Whole, is_open_ended, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 DEADLINE_S: Final = 30.0
 """In all for one request, from the connect to the last byte of the answer."""
@@ -85,17 +88,12 @@ class Answer:
     """Whether it was longer than ANSWER_BYTES_MAX."""
 
 
-_TUNNEL: Final = "Tunnel connection failed: "
-"""How http.client begins what a proxy answered, then the status."""
-
-_PROXY_REFUSALS: Final = {
-    f"{_TUNNEL}403": "the proxy does not let it through (403)",
-    f"{_TUNNEL}407": "the proxy refuses its user and password (407)",
-}
-
-
 class WireError(Exception):
     """No complete answer came: what was sent may or may not have arrived."""
+
+
+class LateError(WireError):
+    """Nor within the deadline."""
 
 
 class TrustError(Exception):
@@ -136,7 +134,10 @@ class _Adapter(HTTPAdapter):
 class Wire:
     """A sender's own connection. Not to be shared between threads."""
 
-    def __init__(self, target: Target, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, target: Target, *, deadline_s: float = DEADLINE_S, is_packed: bool = False
+    ) -> None:
+        """is_packed: bodies come by way of `packed.pack`."""
         self._url = f"{target.url}/batch"
         self._deadline_s = deadline_s
         self._how = _surroundings(self._url)
@@ -148,11 +149,14 @@ class Wire:
             "X-Strict-Mode": "1",  # without it faults are answered 200 and dropped
             "Accept-Encoding": "identity",
         }
+        if is_packed:
+            headers["Content-Encoding"] = "gzip"
         self._request = session.prepare_request(requests.Request("POST", self._url, headers))
         self._headers = {**self._request.headers, "Authorization": _authorization(target)}
         self._headers.pop("Content-Length", None)
         self._adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._pool: HTTPConnectionPool | None = None
+        self._kept: Kept | None = None
 
     def post(self, body: bytes) -> Answer:
         """Send one body. Raises WireError where no complete answer came in time, or TrustError."""
@@ -164,23 +168,24 @@ class Wire:
             answer = self._exchange(body, alarm)
         except WireError as fault:
             self.close()
-            raise WireError(self._late if alarm.has_rung else str(fault)) from None
+            raise (LateError(self._late) if alarm.has_rung else fault) from None
         except (
             requests.RequestException,
             urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
             OSError,
             ValueError,
         ) as fault:
             self.close()
-            if alarm.has_rung or _is_timeout(fault):
-                raise WireError(self._late) from None
-            told = _told(fault)
-            if told in _PROXY_REFUSALS:
-                raise TrustError(_PROXY_REFUSALS[told]) from None
-            raise (TrustError if _is_distrust(fault) else WireError)(told) from None
+            if alarm.has_rung or is_timeout(fault):
+                raise LateError(self._late) from None
+            words = told(fault)
+            if words in PROXY_REFUSALS:
+                raise TrustError(PROXY_REFUSALS[words]) from None
+            raise (TrustError if _is_distrust(fault) else WireError)(words) from None
         if alarm.has_rung:
             self.close()
-            raise WireError(self._late)
+            raise LateError(self._late)
         if answer.status < 200 or answer.is_cut:  # noqa: PLR2004  1xx: the real one is to come
             self.close()  # what may still come on this connection answers no later request
         return answer
@@ -190,31 +195,50 @@ class Wire:
         return f"no complete answer within {self._deadline_s:g} s"
 
     def _exchange(self, body: bytes, alarm: Alarm) -> Answer:
+        if self._kept is None or not self._kept.is_good:
+            self._kept = None
+        try:
+            with alarm:
+                if self._kept is None:
+                    return self._first(body)
+                answer = self._kept.ask(body, self._deadline_s)
+                try:
+                    return _read(answer, partial(rest, answer))
+                finally:
+                    if answer.will_close:
+                        self.close()
+                    answer.close()
+        except BaseException as fault:
+            forget_locals(fault)
+            raise
+
+    def _first(self, body: bytes) -> Answer:
+        """Send the first request of a connection, which is opened for it."""
         # requests chose the pool (proxy, certificates) and the headers; what it does around each
         # request after that costs as much as all the rest. A redirect is an answer like any other.
         if self._pool is None:
             self._pool = self._open()
+        response = self._pool.urlopen(
+            "POST",
+            self._path,
+            body,
+            self._headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=self._deadline_s,
+            preload_content=False,
+            decode_content=False,
+        )
         try:
-            with alarm:
-                response = self._pool.urlopen(
-                    "POST",
-                    self._path,
-                    body,
-                    self._headers,
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    timeout=self._deadline_s,
-                    preload_content=False,
-                    decode_content=False,
-                )
-                try:
-                    return _read(response)
-                finally:
-                    response.close()
-        except BaseException as fault:
-            _forget_locals(fault)
-            raise
+            answer = _read(response, partial(response.read, decode_content=False))
+        finally:
+            response.close()
+        sock = Noted.held.sock
+        if sock is not None and sock.fileno() >= 0:
+            place = urlsplit(str(self._request.url)).netloc.rpartition("@")[2]
+            self._kept = Kept(sock, (place, self._path), self._headers)
+        return answer
 
     def _open(self) -> HTTPConnectionPool:
         """Choose the pool as requests does: of the proxy or the host, with its certificates."""
@@ -231,7 +255,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection."""
-        self._pool = None
+        self._pool = self._kept = None
         self._adapter.close()
 
 
@@ -273,22 +297,12 @@ def _authorization(target: Target) -> str:
     return _Secret("Basic " + base64.b64encode(f"{target.key.reveal()}:".encode()).decode())
 
 
-def _forget_locals(fault: BaseException | None) -> None:
-    """Empty the frames below: http.client's hold the request as it is sent, key and all.
-
-    What collects tracebacks with their locals would keep them. Files and lines stay.
-    """
-    while fault is not None:
-        traceback.clear_frames(fault.__traceback__)
-        fault = fault.__cause__ or fault.__context__
-
-
-def _read(response: urllib3.BaseHTTPResponse) -> Answer:
-    """Read a capped answer; urllib3 raises where it is shorter than it said."""
+def _read(response: Any, read: Callable[[int], bytes]) -> Answer:
+    """Read a capped answer. read: raises where it is shorter than it said."""
     body = b""
     is_open = is_open_ended(response)
     while len(body) <= ANSWER_BYTES_MAX:
-        part = response.read(ANSWER_BYTES_MAX + 1 - len(body), decode_content=False)
+        part = read(ANSWER_BYTES_MAX + 1 - len(body))
         if not part:
             break
         body += part
@@ -302,31 +316,5 @@ def _is_distrust(fault: BaseException) -> bool:
     """Whether TLS failed for what the far side is, and asking again would not help."""
     if not isinstance(fault, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
         return False
-    root = _root(fault)
-    return not (isinstance(root, PASSING_TLS) or PASSING_TLS_WORDS.search(str(root)))
-
-
-def _is_timeout(fault: BaseException) -> bool:
-    """Whether our own deadline ended it; where the system gave up, there is an errno."""
-    root = _root(fault)
-    return isinstance(root, TimeoutError) and root.errno is None
-
-
-def _root(fault: BaseException) -> BaseException:
-    while (inner := fault.__cause__ or fault.__context__) is not None:
-        fault = inner
-    return fault
-
-
-def _told(fault: BaseException) -> str:
-    """Return the innermost words of a chain of errors, where they are the system's: host and errno.
-
-    Others quote what the far side said, and that may repeat the key: their kind must do.
-    """
-    fault = _root(fault)
-    if not isinstance(fault, OSError):
-        return f"the answer cannot be read ({type(fault).__name__})"
-    text = fault.strerror or str(fault) or type(fault).__name__
-    if text.startswith(_TUNNEL):  # then the proxy's words: it knows its own password
-        text = text[: len(_TUNNEL) + 3]
-    return text[:200]
+    first = root(fault)
+    return not (isinstance(first, PASSING_TLS) or PASSING_TLS_WORDS.search(str(first)))

@@ -30,8 +30,14 @@ class Counts:
     bytes: int
     connections: int
     refused: int
+    too_many: int
+    """Answered 429, which a sink does that bears only so many."""
+    at_once_max: int
+    """Requests that waited for their answers at the same time, where answers are delayed."""
     body_bytes_max: int
     cpu_s: float
+    span_s: float
+    """From the first request to the last."""
 
 
 def build(folder: Path) -> Path:
@@ -57,8 +63,13 @@ def build(folder: Path) -> Path:
 class Sink:
     """A running sink on 127.0.0.1; a context manager."""
 
-    def __init__(self, program: Path, *, delay_ms: int = 0) -> None:
-        command = [str(program), "-l", str(delay_ms)] if delay_ms else [str(program)]
+    def __init__(
+        self, program: Path, *, delay_ms: int = 0, at_once: int = 0, per_s: int = 0
+    ) -> None:
+        """at_once, per_s: more requests than these are answered 429; 0: all are taken."""
+        options = {"-l": delay_ms, "-c": at_once, "-r": per_s}
+        given = [text for name, value in options.items() if value for text in (name, str(value))]
+        command = [str(program), *given]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # its first line, or the end of a sink that died

@@ -185,13 +185,13 @@ def contest_page(figures: Figures) -> str:
         )
         for name, e in figures["entrants"].items()
     ]
-    lines = _table((*head, "bytes/message", "start-up s"), rows)
+    lines = table((*head, "bytes/message", "start-up s"), rows)
     ratios = [
         (names, _spread(r["wall"]), _spread(r["cpu"]), f"{1 / r['wall']['median']:.1f} x")
         for names, r in figures["ratios"].items()
     ]
     if ratios:
-        lines += ["", *_table(("ratio, pair by pair", "wall", "CPU", "as fast"), ratios)]
+        lines += ["", *table(("ratio, pair by pair", "wall", "CPU", "as fast"), ratios)]
     return "\n".join([*lines, "", *_setting(figures)])
 
 
@@ -209,10 +209,10 @@ def memory_page(figures: Figures) -> str:
         )
         for name, e in figures["entrants"].items()
     ]
-    return "\n".join([*_table(head, rows), "", *_setting(figures)])
+    return "\n".join([*table(head, rows), "", *_setting(figures)])
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a Markdown table: the first column is text, the others are figures."""
     rule = ("---", *["---:"] * (len(head) - 1))
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]

@@ -1,11 +1,15 @@
 /* A loopback HTTP/1.1 sink that is never the bottleneck: one thread, epoll, keep-alive.
  *
- *   cc -O3 -o sink sink.c && ./sink [-l MS]
+ *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-r N]
  *
  * Listens on 127.0.0.1, on a port the kernel picks and it prints as its first line.
  *   POST …/v1/batch   reads the whole body, counts "messageId" in it, answers 200 {}
- *                     (after MS milliseconds with -l)
- *   GET /stats        JSON: requests, messages, bytes, connections, refused, body_bytes_max, cpu_s
+ *                     (after MS milliseconds with -l); with -c 429 {} at once to a request that
+ *                     is whole while N others wait for their answers, with -r to the one after N
+ *                     that were taken within a second
+ *   GET /stats        JSON: requests, messages, bytes, connections, refused, too_many (429),
+ *                     at_once_max (waiting for their answers), body_bytes_max, cpu_s, span_s
+ *                     (from the first POST to the last, refused ones among them)
  *   GET /reset        the same, then all are zero (cpu_s goes on)
  *
  * A body is held whole before it is counted, so no read boundary can hide a message. What the real
@@ -44,7 +48,11 @@ typedef struct conn {
 } conn;
 
 static uint64_t requests, messages, bytes, connections, refused, body_bytes_max;
-static double delay_s;
+static uint64_t too_many, waiting, at_once_max;
+static double delay_s, first_s, last_s;
+static uint64_t at_once = UINT64_MAX, per_s;
+static double *taken_s; /* when the last per_s requests were taken, a ring */
+static uint64_t taken;
 static conn *first, *last; /* answers that wait, oldest first: the delay is the same for all */
 
 static double now_s(void) {
@@ -88,13 +96,17 @@ static int answer_get(conn *c) {
   getrusage(RUSAGE_SELF, &u);
   snprintf(json, sizeof json,
            "{\"requests\":%lu,\"messages\":%lu,\"bytes\":%lu,\"connections\":%lu,\"refused\":%lu,"
-           "\"body_bytes_max\":%lu,\"cpu_s\":%.4f}",
-           requests, messages, bytes, connections, refused, body_bytes_max,
+           "\"too_many\":%lu,\"at_once_max\":%lu,\"body_bytes_max\":%lu,\"cpu_s\":%.4f,"
+           "\"span_s\":%.4f}",
+           requests, messages, bytes, connections, refused, too_many, at_once_max, body_bytes_max,
            (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-               (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
+               (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6,
+           last_s - first_s);
   if (!strcmp(c->path, "/stats")) return answer(c, 200, json);
   if (strcmp(c->path, "/reset")) return answer(c, 404, "{}");
   requests = messages = bytes = connections = refused = body_bytes_max = 0;
+  too_many = at_once_max = 0;
+  first_s = last_s = 0;
   return answer(c, 200, json);
 }
 
@@ -133,7 +145,8 @@ static int parse(conn *c) {
 
 /* A whole POST is in the buffer: count it. */
 static void take(conn *c) {
-  requests++;
+  last_s = now_s();
+  if (!requests++) first_s = last_s;
   connections += !c->has_posted;
   c->has_posted = 1;
   if (c->status != 200) {
@@ -141,6 +154,13 @@ static void take(conn *c) {
     c->is_closing = 1; /* its body may not have been read */
     return;
   }
+  if (waiting >= at_once || (per_s && taken >= per_s && taken_s[taken % per_s] > now_s() - 1)) {
+    too_many++;
+    c->status = 429;
+    return;
+  }
+  if (per_s) taken_s[taken++ % per_s] = now_s();
+  if (waiting + 1 > at_once_max) at_once_max = waiting + 1;
   bytes += c->body;
   if (c->body > body_bytes_max) body_bytes_max = c->body;
   messages += count(c->buffer + c->head, c->body);
@@ -161,6 +181,7 @@ static int serve(conn *c) {
     if (!c->is_post) is_kept = answer_get(c);
     else if (c->status == 200 && delay_s > 0) {
       c->is_waiting = 1;
+      waiting++;
       c->due_s = now_s() + delay_s;
       c->next = NULL;
       if (first) last->next = c; else first = c;
@@ -205,14 +226,20 @@ static void answer_due(void) {
     conn *c = first;
     first = c->next;
     c->is_waiting = 0;
+    waiting--;
     if (!answer(c, 200, "{}")) drop(c);
     else serve(c);
   }
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3 && !strcmp(argv[1], "-l")) delay_s = atof(argv[2]) / 1000;
-  else if (argc != 1) { fprintf(stderr, "usage: sink [-l MS]\n"); return 2; }
+  for (int option; (option = getopt(argc, argv, "l:c:r:")) != -1;) {
+    if (option == 'l') delay_s = atof(optarg) / 1000;
+    else if (option == 'c') at_once = strtoull(optarg, NULL, 10);
+    else if (option == 'r') per_s = strtoull(optarg, NULL, 10);
+    else { fprintf(stderr, "usage: sink [-l MS] [-c N] [-r N]\n"); return 2; }
+  }
+  if (per_s && !(taken_s = malloc(per_s * sizeof *taken_s))) return 1;
   signal(SIGPIPE, SIG_IGN);
   prctl(PR_SET_PDEATHSIG, SIGTERM); /* never outlive the benchmark that started it */
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import subprocess
 import sys
@@ -152,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < wanted:
             self.close_connection = True  # killed while it sent: not arrived
             return
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
         reply = self.server.ledger.take(self.path, dict(self.headers.items()), body)
         self.send_response(reply.status)
         self.send_header("Content-Length", str(len(reply.body)))

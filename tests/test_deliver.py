@@ -590,6 +590,55 @@ def test_a_stop_wakes_a_sender_that_waits() -> None:
     assert len(fake.bodies) == 1
 
 
+def test_a_stop_wakes_senders_that_wait_for_their_turn() -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(_body: bytes) -> Answer:
+        asked.set()
+        assert may_answer.wait(10)
+        return GOOD
+
+    fake = Fake(answer, time.monotonic)
+    how = Settings(3, 900.0, ORIGIN)
+    with closing(Delivery(lambda: fake, TokenBucket(None), how)) as delivery:
+        delivery._line._senders.limit = 1  # noqa: SLF001  as after a 429
+        for batch in batches(1, 1, 1):
+            delivery.submit(batch, is_ordered=False)
+        assert asked.wait(10)
+        assert delivery.outcomes(0.1) == []
+        delivery.stop()
+        found: list[Outcome] = []
+        until_s = time.monotonic() + 10
+        while len(found) < 2 and time.monotonic() < until_s:
+            found += delivery.outcomes(0.1)
+        assert [type(outcome) for outcome in found] == [Unsent, Unsent]
+        may_answer.set()
+        assert [type(outcome) for outcome in delivery.outcomes(10)] == [Settled]
+    assert len(fake.bodies) == 1
+
+
+def test_a_far_side_that_bears_two_at_once_is_sent_two_at_once() -> None:
+    lock, running, late = threading.Lock(), Counter[str](), set[int]()
+
+    def answer(_body: bytes) -> Answer:
+        with lock:
+            running["now"] += 1
+            running["in all"] += 1
+            is_over = running["now"] > 2
+            if is_over:
+                late.add(running["in all"])
+        time.sleep(0 if is_over else 0.004)
+        with lock:
+            running["now"] -= 1
+        return Answer(429, {}, b"") if is_over else GOOD
+
+    how: dict[str, Any] = {"clock": time.monotonic, "wait": threading.Event.wait}
+    done = deliver(batches(*[1] * 150), answer, connections=6, random=lambda: 0.02, **how)
+    assert {type(outcome) for outcome in done.outcomes} == {Settled}
+    assert len(late) <= 12
+    assert max(late) < 60, "after that it knows"
+
+
 def test_an_answer_that_comes_while_the_run_is_draining_counts() -> None:
     asked, may_answer = threading.Event(), threading.Event()
 

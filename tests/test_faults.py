@@ -25,7 +25,7 @@ from conftest import KEY, ORDERS, Cli
 from ledger import HOST, Reply, messages
 from raw import GOOD, Books, Fault, Raw, Seen, always, answer, in_turn
 
-from backfill.wire import Key, Target, Wire, WireError
+from backfill.wire import Key, Target, TrustError, Wire, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,6 +220,31 @@ def test_faults_that_pass_lose_no_row_and_reject_none(
     assert equal(raw.books, wanted(mapping, door))
     kept = {seen.body for seen in raw.seen if seen.fault.is_kept}
     assert {seen.body for seen in raw.seen if seen.body} <= kept, "the same bytes come again"
+
+
+def met(url: str, *, before: int) -> list[tuple[Any, ...]]:
+    """Post over a new connection, or over one that was used before; say what came of the last."""
+    found: list[tuple[Any, ...]] = []
+    with closing(Wire(Target(f"{url}/v1", Key("k")), deadline_s=0.5)) as wire:
+        for _ in range(before + 1):
+            try:
+                came = wire.post(b'{"batch":[{"messageId":"x"}]}')
+            except (WireError, TrustError) as fault:
+                found.append((type(fault).__name__,))
+            else:
+                wait = came.headers.get("Retry-After")
+                found.append((came.status, came.body, came.is_cut, wait))
+    return found
+
+
+@pytest.mark.parametrize("fault", [*PASSING, *ODD, *PAGES, *FINAL], ids=str)
+def test_a_connection_that_was_used_before_believes_what_a_new_one_does(fault: Fault) -> None:
+    """The first request of a connection is urllib3's, those after it are ours."""
+    with Raw(in_turn([fault])) as raw:
+        new = met(raw.url, before=0)
+    with Raw(in_turn([GOOD, fault])) as raw:
+        kept = met(raw.url, before=1)
+    assert kept[1:] == new
 
 
 def test_an_odd_answer_that_acknowledges_is_not_asked_for_twice(

@@ -270,6 +270,20 @@ def test_gzip_is_not_accepted(shared: Client) -> None:
     assert shared.post(body, strict=False, Content_Encoding="gzip").status_code == 200
 
 
+def test_a_sandbox_that_takes_gzip_reads_it_and_nothing_larger_or_broken(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps({"batch": [track("u")]}).encode())
+    bomb = gzip.compress(b" " * 50_000_000)
+    with Sandbox(tmp_path / "db.sqlite", takes_gzip=True) as sandbox:
+        client = Client(sandbox)
+        told = [
+            client.post(body, Content_Encoding="gzip").status_code
+            for body in (whole, bomb, whole[:-9], b"{}")
+        ]
+        assert told == [200, 413, 400, 400]
+        assert client.post(whole, Content_Encoding="br").status_code == 415
+        assert sandbox.store.stats()["requests"]["200"] == 1
+
+
 @pytest.mark.parametrize(
     ("header", "is_good"),
     [

@@ -165,6 +165,8 @@ BREAKAGES: Final[dict[str, tuple[str, str, str]]] = {
     "a pause is ignored": ("ratelimit.TokenBucket.pause", "now_s + wait_s)", "now_s)"),
     "a pause is for one sender only": ("errand.Line.failed", "or asked_s:", "and False:"),
     "a 429 slows nobody": ("ratelimit.TokenBucket.slow_down", "* SLOWED", "* 1.0"),
+    "a place is never free again": ("senders.Senders.end", "self.under_way -= 1", "pass"),
+    "a turn never comes": ("errand.Line.ended", "turn.is_come.set()", "pass"),
     "an idle sender makes up for lost time": (
         "ratelimit.TokenBucket.wait_s",
         "0 < late_s <= LATE_SHARE / rate",

@@ -87,6 +87,10 @@ def rejects(_ctx: Any, _param: Any, value: str | None) -> str | None:
     return value
 
 
+GZIP = click.option(
+    "--gzip", is_flag=True, help="Pack request bodies, for a destination that takes it."
+)
+
 MAX_REJECTS = click.option(
     "--max-rejects", callback=rejects, metavar="N|P%", help="Stop when more are rejected."
 )
@@ -107,7 +111,7 @@ def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the verbs that send: how patient they are, and how much they say."""
     talk = (NO_PROGRESS, LOG_FORMAT, VERBOSE, QUIET, JSON)
-    for option in (*talk, SAMPLES, KEY_FILE, MAX_OUTAGE, MAX_REJECTS, STATE):
+    for option in (*talk, SAMPLES, KEY_FILE, MAX_OUTAGE, MAX_REJECTS, STATE, GZIP):
         command = option(command)
     return delivery_options(command)
 

@@ -207,6 +207,7 @@ class DeliverySpec(Part):
     connections: int = Field(default=8, ge=1, le=64)
     batch_bytes: int = Field(default=475_000, ge=1_000, le=500_000)
     batch_messages: int = Field(default=1_000, ge=1, le=100_000)
+    gzip: bool = False
 
 
 class Document(Part):

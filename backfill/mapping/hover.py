@@ -150,6 +150,7 @@ HOVER: Final[dict[str, dict[str, str]]] = {
         "connections": "Requests at a time.",
         "batch_bytes": "Bytes a request.",
         "batch_messages": "Messages a request.",
+        "gzip": "Pack request bodies. Only for a destination that is known to take it.",
     },
     "Document": {
         "version": "The version of the mapping language.",

@@ -11,7 +11,7 @@ that asks more of a client, so that what passes here should pass there:
 | 32/500 KB or the newer 64 KB/1 MB | the smaller, KB as 1000, on the bytes sent |
 | messages in a batch | no limit but bytes |
 | empty batch, no JSON, NaN | strict: 400; permissive: 200, dropped |
-| gzip | not accepted: strict 415; permissive: 200, dropped |
+| gzip | not accepted: strict 415; permissive: 200, dropped (taken by that of `--to sandbox`) |
 | wrong or missing key | strict: 401; permissive: 200, nothing stored |
 | which keys are good | any of the right shape, unless the sandbox was given one |
 | pk_/sk_ key as Basic, other key as Bearer | wrong shape |

@@ -20,7 +20,7 @@ from backfill.sandbox.auth import is_authorized
 from backfill.sandbox.faults import Fault, Faults
 from backfill.sandbox.reads import error_response, read_routes
 from backfill.sandbox.rules import BODY_BYTES_MAX, message_faults
-from backfill.sandbox.wire import BodyError, Received, read_batch, read_single
+from backfill.sandbox.wire import BodyError, Received, read_batch, read_single, unpacked
 from backfill.spec import TYPES
 
 if TYPE_CHECKING:
@@ -45,16 +45,22 @@ _GOOD: Final = _Verdict(200, [])
 
 
 def create_app(
-    store: Store, *, faults: Faults | None = None, latency_s: float = 0.0, key: str | None = None
+    store: Store,
+    *,
+    faults: Faults | None = None,
+    latency_s: float = 0.0,
+    key: str | None = None,
+    takes_gzip: bool = False,
 ) -> Starlette:
     """Make the ASGI application.
 
     store: stays the caller's to close. faults: None for none. latency_s: what every send waits.
-    key: the only write key that is good; None: any of the right shape.
+    key: the only write key that is good; None: any of the right shape. takes_gzip: packed bodies,
+    too.
     A reset needs the server of `server`, which hands the connection to the application; under
     another one the answer is an empty 500.
     """
-    intake = _Intake(store, faults or Faults({}), latency_s, key)
+    intake = _Intake(store, faults or Faults({}), latency_s, key, takes_gzip=takes_gzip)
     routes = [Route("/v1/batch", intake.endpoint(None), methods=["POST"])]
     routes += [
         Route(f"/v1/{name}", intake.endpoint(name), methods=["POST"]) for name in sorted(TYPES)
@@ -66,11 +72,20 @@ def create_app(
 class _Intake:
     """Takes in what clients send."""
 
-    def __init__(self, store: Store, faults: Faults, latency_s: float, key: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        faults: Faults,
+        latency_s: float,
+        key: str | None,
+        *,
+        takes_gzip: bool,
+    ) -> None:
         self._store = store
         self._faults = faults
         self._latency_s = latency_s
         self._key = key
+        self._takes_gzip = takes_gzip
 
     def endpoint(self, kind: str | None) -> Callable[[Request], Awaitable[Response]]:
         """Make the endpoint of one route: a message type, or None for /v1/batch."""
@@ -83,7 +98,9 @@ class _Intake:
             response: Response = JSONResponse({})
             if fault.moment == "after" or not fault.is_failure:
                 is_strict = request.headers.get("x-strict-mode") == "1"
-                verdict = self._gate(request, size_bytes)
+                if self._takes_gzip and _encoding(request) == "gzip":
+                    body = unpacked(body, BODY_BYTES_MAX)
+                verdict = self._gate(request, max(size_bytes, len(body)))
                 if verdict is _GOOD:
                     verdict = await run_in_threadpool(self._take, body, kind, is_strict=is_strict)
                 else:
@@ -101,8 +118,8 @@ class _Intake:
         """Judge what needs no look into the body."""
         if not is_authorized(request.headers.get("authorization"), self._key):
             return _Verdict(HTTPStatus.UNAUTHORIZED, ["the write key is missing or wrong"])
-        encoding = request.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
+        encoding = _encoding(request)
+        if encoding != "identity" and not (self._takes_gzip and encoding == "gzip"):
             return _Verdict(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, [f"Content-Encoding {encoding} is not accepted"]
             )
@@ -142,6 +159,11 @@ class _Intake:
 def _typed(message: Received, kind: str) -> Received:
     """Give the body of a single call the type its route says."""
     return message._replace(body={**message.body, "type": kind})
+
+
+def _encoding(request: Request) -> str:
+    found: str = request.headers.get("content-encoding", "identity").lower()
+    return found
 
 
 async def _body(request: Request) -> tuple[bytes, int]:

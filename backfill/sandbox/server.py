@@ -36,7 +36,8 @@ class Sandbox:
 
     db: the SQLite file, made where it is missing; it stays afterwards. port: 0 for a free one.
     faults: as `Faults.parse` reads them, drawn from `seed`. latency_s: what each send waits.
-    key: the only write key that is good; None: any of the right shape.
+    key: the only write key that is good; None: any of the right shape. takes_gzip: packed bodies,
+    too; whether the real destination does is not known.
     Raises UsageError on entering: the file or the port cannot be used, the faults not be read.
     """
 
@@ -45,7 +46,7 @@ class Sandbox:
     store: Store
     """What was received; closed at the end of the block."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one parameter a habit of the far side
         self,
         db: Path,
         *,
@@ -54,6 +55,7 @@ class Sandbox:
         seed: int = 0,
         latency_s: float = 0.0,
         key: str | None = None,
+        takes_gzip: bool = False,
     ) -> None:
         self._db = db
         self._port = port
@@ -61,6 +63,7 @@ class Sandbox:
         self._seed = seed
         self._latency_s = latency_s
         self._key = key
+        self._takes_gzip = takes_gzip
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,7 +71,13 @@ class Sandbox:
         with ExitStack() as stack:
             listener = stack.enter_context(_listen(self._port))
             self.store = stack.enter_context(Store(self._db))
-            app = create_app(self.store, faults=faults, latency_s=self._latency_s, key=self._key)
+            app = create_app(
+                self.store,
+                faults=faults,
+                latency_s=self._latency_s,
+                key=self._key,
+                takes_gzip=self._takes_gzip,
+            )
             server = _Server(_config(app))
             stack.callback(server.stop)
             server.start(listener)

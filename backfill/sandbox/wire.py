@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
@@ -45,6 +46,16 @@ def _refuse_constant(name: str) -> NoReturn:
 _SCAN: Final[Callable[[str, int], tuple[Any, int]]] = json.JSONDecoder(
     parse_constant=_refuse_constant
 ).scan_once  # type: ignore[attr-defined]
+
+
+def unpacked(raw: bytes, bytes_max: int) -> bytes:
+    """Unpack gzip, up to a byte more than allowed; what is none or breaks off comes as it is."""
+    opened = zlib.decompressobj(wbits=31)
+    try:
+        body = opened.decompress(raw, bytes_max + 1)
+    except zlib.error:
+        return raw
+    return body if opened.eof or len(body) > bytes_max else raw
 
 
 def read_single(raw: bytes) -> Received:
