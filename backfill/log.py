@@ -22,9 +22,9 @@ class Log:
 
     def __init__(self, path: Path | None, *, echo: str | None = None) -> None:
         """echo: None, `text` or `json`."""
+        self.path = path
         self._echo = echo
         self._lock = threading.Lock()
-        self._path = path
         self._descriptor: int | None = None
         if path is not None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -66,7 +66,7 @@ class Log:
             self._descriptor = None
 
     def _leave(self, fault: OSError) -> None:
-        _say(f"{self._path}: the log cannot be written: {fault.strerror}; the run goes on without")
+        _say(f"{self.path}: the log cannot be written: {fault.strerror}; the run goes on without")
 
 
 def _say(line: str) -> None:

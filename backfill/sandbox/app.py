@@ -119,20 +119,24 @@ class _Intake:
             verdict = _Verdict(HTTPStatus.BAD_REQUEST, [str(error)])
             self._refuse(verdict, is_strict=is_strict)
             return verdict
-        good: list[Received] = []
-        refused: list[tuple[str, str]] = []
-        for n, message in enumerate(messages):
+        file, rows = self._store.provenance.rows_of(body, messages)
+        good: list[tuple[Received, int | None]] = []
+        refused: list[tuple[tuple[str, str], int | None]] = []
+        for n, (message, row) in enumerate(zip(messages, rows, strict=True)):
             found = message_faults(message.body, message.size_bytes)
             if found:
                 where = f"batch[{n}]: " if kind is None else ""
-                refused += [(f"{where}{'; '.join(found)}", message.text)]
+                refused.append(((f"{where}{'; '.join(found)}", message.text), row))
             else:
-                good.append(message)
+                good.append((message, row))
         if refused:
-            self._store.refuse(refused, is_strict=is_strict)
+            self._store.provenance.note_refused(body, messages)
+            items, places = zip(*refused, strict=True)
+            self._store.refuse(items, is_strict=is_strict, file=file, rows=places)
         if good and not (is_strict and refused):
-            self._store.accept(good)
-        errors = [reason for reason, _ in refused]
+            accepted, places = zip(*good, strict=True)
+            self._store.accept(accepted, file, places)
+        errors = [reason for (reason, _), _ in refused]
         return _Verdict(HTTPStatus.BAD_REQUEST, errors) if errors else _GOOD
 
     def _refuse(self, verdict: _Verdict, *, is_strict: bool) -> None:

@@ -6,18 +6,20 @@ in `view`.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import count, groupby
+from itertools import count, groupby, repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from backfill.sandbox import view
 from backfill.sandbox.acts import Acts, event_name, is_history
 from backfill.sandbox.database import connect, index_timelines, insert_all, select_in
 from backfill.sandbox.people import People, owner_of, sent_ms
+from backfill.sandbox.provenance import FileFacts, Provenance
 from backfill.sandbox.seen import Seen
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 ITEM_CHARS_MAX: Final = 4_000
 """How much of a refused item is kept."""
 
+NO_FILE: Final = FileFacts()
+_AT: Final = re.compile(r"^batch\[[0-9]+\]: |\b(is )[0-9,]+(?= bytes)")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -57,6 +61,8 @@ class Store:
         self._writer = connect(path, must_exist=must_exist)
         self._reader = connect(path)  # so that a look at a person never waits for a batch
         self._seen = Seen(self._writer)
+        self.provenance = Provenance()
+        """Told by the run that this sandbox is embedded in, where there is one."""
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._pending: Counter[tuple[str, str]] = Counter()
@@ -83,25 +89,48 @@ class Store:
                 self._reader.close()
                 self._writer.close()
 
-    def accept(self, messages: Sequence[Received]) -> None:
+    def accept(
+        self,
+        messages: Sequence[Received],
+        file: FileFacts = NO_FILE,
+        rows: Iterable[int | None] = repeat(None),
+    ) -> None:
         """Store and apply messages that `rules` found no fault with, all or none of them.
 
         A message whose messageId is known, from whenever, is counted and has no effect. One
-        without a messageId is given one.
+        without a messageId is given one. file, rows: what is known of where they come from.
         """
         with self._transaction() as db:
             now = self._now()
-            batch = _Batch(db, self._seen, now=_iso(now), now_ms=int(now.timestamp() * 1000))
-            batch.run(messages)
+            told, now_ms = _iso(now), int(now.timestamp() * 1000)
+            source = self.provenance.source(db, file, told)
+            run = self.provenance.run
+            batch = _Batch(db, self._seen, (run, source), now=told, now_ms=now_ms)
+            batch.run(messages, rows)
             self._add(db, batch.counts)
 
-    def refuse(self, items: Iterable[tuple[str, str]], *, is_strict: bool) -> None:
+    def refuse(
+        self,
+        items: Sequence[tuple[str, str]],
+        *,
+        is_strict: bool,
+        file: FileFacts = NO_FILE,
+        rows: Iterable[int | None] = repeat(None),
+    ) -> None:
         """Log refused items as (reason, item text). is_strict: the client was told."""
         now = _iso(self._now())
-        rows = [(now, is_strict, reason, item[:ITEM_CHARS_MAX]) for reason, item in items]
-        insert = "INSERT INTO refused (received_at, strict, reason, item) VALUES (?, ?, ?, ?)"
+        insert = (
+            'INSERT INTO refused (received_at, strict, reason, item, source, "row")'
+            " VALUES (?, ?, ?, ?, ?, ?)"
+        )
         with self._transaction() as db:
-            db.executemany(insert, rows)
+            source = self.provenance.source(db, file, now)
+            values = [
+                (now, is_strict, reason, item[:ITEM_CHARS_MAX], source, row)
+                for (reason, item), row in zip(items, rows, strict=False)
+            ]
+            db.executemany(insert, values)
+            self._add(db, Counter(("cause", cause_of(reason)) for reason, _ in items))
 
     def count_request(self, answer: str, body_bytes: int) -> None:
         """Count a request by its answer, a status or `reset`; written with the next batch."""
@@ -160,6 +189,7 @@ class Store:
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._seen.forget()
+                self.provenance.forget()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
@@ -190,35 +220,48 @@ class _Entry(NamedTuple):
     owner: Identifier | None
     at_ms: int
     message: Received
+    row: int | None
 
 
 class _Batch:
     """The messages of one request on their way into the tables, in their order."""
 
-    def __init__(self, db: sqlite3.Connection, seen: Seen, *, now: str, now_ms: int) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        seen: Seen,
+        origin: tuple[int | None, int],
+        *,
+        now: str,
+        now_ms: int,
+    ) -> None:
+        """origin: the numbers of the run and of the source."""
         self.counts: Counter[tuple[str, str]] = Counter()
         self._db = db
         self._seen = seen
         self._now = now
         self._now_ms = now_ms
-        self._people = People(db, now=now, now_ms=now_ms)
-        self._acts = Acts(db, self._people, now=now)
+        run, self._source = origin
+        self._people = People(db, now=now, now_ms=now_ms, run=run)
+        self._acts = Acts(db, self._people, now=now, run=run)
         (last,) = db.execute("SELECT max(seq) FROM messages").fetchone()
         self._seq = last or 0
 
-    def run(self, messages: Sequence[Received]) -> None:
+    def run(self, messages: Sequence[Received], rows: Iterable[int | None]) -> None:
         """Store what is new."""
-        entries = self._fresh([self._entry(message) for message in messages])
+        pairs = zip(messages, rows, strict=False)
+        entries = self._fresh([self._entry(message, row) for message, row in pairs])
         self.counts["duplicate", ""] = len(messages) - len(entries)
         for is_plain, group in groupby(entries, key=lambda e: is_history(e.kind, e.event)):
             self._store(list(group), is_plain=is_plain)
         self._seen.add({entry.message_id for entry in entries})
 
-    def _entry(self, message: Received) -> _Entry:
+    def _entry(self, message: Received, row: int | None) -> _Entry:
         body = message.body
         message_id = body.get("messageId") or str(uuid.uuid4())
         at_ms = sent_ms(body, self._now_ms)
-        return _Entry(message_id, body["type"], event_name(body), owner_of(body), at_ms, message)
+        kind, event, owner = body["type"], event_name(body), owner_of(body)
+        return _Entry(message_id, kind, event, owner, at_ms, message, row)
 
     def _fresh(self, entries: list[_Entry]) -> list[_Entry]:
         """Drop what was received before, and what stands twice in this batch."""
@@ -231,9 +274,15 @@ class _Batch:
     def _store(self, run: list[_Entry], *, is_plain: bool) -> None:
         """Store a run of mere history with few statements, of others one by one."""
         if is_plain:
-            effects, people = self._credit(run)
+            effects, known = self._credit(run)
+            people = [known.get(entry.owner) if entry.owner else None for entry in run]
         else:
-            effects, people = [self._acts.apply(entry.message.body) for entry in run], {}
+            told = [
+                self._acts.apply(entry.message.body, seq)
+                for seq, entry in enumerate(run, self._seq + 1)
+            ]
+            effects = [effect for effect, _ in told]
+            people = [None if about is None else -about for _, about in told]
         self._insert(run, effects, people)
 
     def _credit(self, run: list[_Entry]) -> tuple[list[Effect], dict[Identifier, int]]:
@@ -252,29 +301,34 @@ class _Batch:
         values = {value for _, value in owners}
         return {(kind, value) for value, kind in select_in(self._db, query, values)} & owners
 
-    def _insert(
-        self, run: list[_Entry], effects: list[Effect], people: dict[Identifier, int]
-    ) -> None:
-        columns = zip(count(self._seq + 1), run, effects, strict=False)
+    def _insert(self, run: list[_Entry], effects: list[Effect], people: list[int | None]) -> None:
+        columns = zip(count(self._seq + 1), run, effects, people, strict=False)
         rows = [
             (
                 n,
                 e.message_id,
                 e.kind,
                 e.event,
-                people.get(e.owner) if e.owner else None,
+                person,
                 e.at_ms,
                 self._now,
                 effect,
                 e.message.text,
+                self._source,
+                e.row,
             )
-            for n, e, effect in columns
+            for n, e, effect, person in columns
         ]
         insert_all(self._db, "messages", rows)
         self._seq += len(rows)
         self.counts.update(("type", entry.kind) for entry in run)
         self.counts.update(("effect", effect) for effect in effects)
         self.counts.update(("event", e.event) for e in run if e.kind == "track" and e.event)
+
+
+def cause_of(reason: str) -> str:
+    """Return a reason without what is of the one item: its place and its size."""
+    return _AT.sub(lambda found: f"{found[1]}too many" if found[1] else "", reason)
 
 
 def _iso(now: datetime) -> str:
