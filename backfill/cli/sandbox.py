@@ -21,6 +21,9 @@ DB = click.option(
     help="The SQLite file of what it received.",
 )
 
+SLOW = 1_000_000
+"""Messages: to count more for the first page takes seconds."""
+
 
 @click.group(invoke_without_command=True, short_help="The local stand-in of the destination.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8722, show_default=True)
@@ -30,6 +33,8 @@ DB = click.option(
 @click.pass_context
 def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed: int) -> None:
     """Serve the local stand-in of the destination on loopback, until it is stopped.
+
+    Its page shows what it received: people, events, objects, refusals, what each run changed.
 
     \b
     Example:
@@ -47,8 +52,11 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
 
     def ready(running: Sandbox) -> None:
         click.echo(f"the sandbox listens on {running.url} and keeps what it gets in {db}")
-        click.echo(f"  backfill run mappings/ --to {running.url}   (any write key)")
-        click.echo(f"  {running.url}/stats   {running.url}/people/ID   Ctrl-C ends it")
+        click.echo(f"  look: {running.url}/page")
+        click.echo(f"  send: backfill run mappings/ --to {running.url}   (any write key)")
+        click.echo("  Ctrl-C ends it")
+        if (waiting := running.store.waiting()) > SLOW:
+            click.echo(f"the first look counts {waiting:,} messages; that takes a while", err=True)
 
     serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
 

@@ -1,4 +1,6 @@
-"""The HTTP side: the seven routes of the Pipelines API. The routes that read back are in `reads`.
+"""The HTTP side: the seven routes of the Pipelines API.
+
+The routes that read back as JSON are in `reads`, those of the page in `pages`.
 
 How strict and permissive mode answer is here; what a message must hold is in `rules`, what it
 does in `store`.
@@ -13,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backfill.sandbox.auth import is_authorized
 from backfill.sandbox.faults import Fault, Faults
+from backfill.sandbox.guard import Guard
+from backfill.sandbox.pages import page_routes
 from backfill.sandbox.reads import error_response, read_routes
 from backfill.sandbox.rules import BODY_BYTES_MAX, message_faults
 from backfill.sandbox.wire import BodyError, Received, read_batch, read_single
@@ -60,7 +65,8 @@ def create_app(
         Route(f"/v1/{name}", intake.endpoint(name), methods=["POST"]) for name in sorted(TYPES)
     ]
     handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _own_fault}
-    return Starlette(routes=[*routes, *read_routes(store)], exception_handlers=handlers)
+    routes += [*read_routes(store), *page_routes(store)]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(Guard)])
 
 
 class _Intake:

@@ -108,6 +108,7 @@ CREATE TABLE changes (              -- of people who were there before the run
     before TEXT NOT NULL,           -- the traits
     PRIMARY KEY (run, person)
 ) WITHOUT ROWID;
+CREATE INDEX changes_person ON changes (person, run);
 CREATE TABLE tallies (              -- of the messages up to tallied.seq: see `tally`
     source INTEGER NOT NULL, type TEXT NOT NULL, event TEXT NOT NULL, day INTEGER NOT NULL,
     n INTEGER NOT NULL, PRIMARY KEY (source, type, event, day)
