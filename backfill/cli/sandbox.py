@@ -21,9 +21,6 @@ DB = click.option(
     help="The SQLite file of what it received.",
 )
 
-SLOW = 1_000_000
-"""Messages: to count more for the first page takes seconds."""
-
 
 @click.group(invoke_without_command=True, short_help="The local stand-in of the destination.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8722, show_default=True)
@@ -55,8 +52,6 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
         click.echo(f"  look: {running.url}/page")
         click.echo(f"  send: backfill run mappings/ --to {running.url}   (any write key)")
         click.echo("  Ctrl-C ends it")
-        if (waiting := running.store.waiting()) > SLOW:
-            click.echo(f"the first look counts {waiting:,} messages; that takes a while", err=True)
 
     serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
 

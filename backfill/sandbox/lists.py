@@ -90,7 +90,9 @@ def profile(db: sqlite3.Connection, pk: int) -> list[dict[str, Any]]:
         entry = dict(zip(_NAMES, row[:-1], strict=True))
         traits = json.loads(row[-1]).get("traits")
         is_own = entry["type"] == "identify" and entry["effect"] in {"applied", "conflict"}
-        entry["traits"] = traits if is_own and isinstance(traits, dict) else {}
+        entry["traits"] = dict(traits) if is_own and isinstance(traits, dict) else {}
+        if entry["effect"] == "conflict":
+            entry["traits"].pop("email", None)  # it stayed what it was
         found.append(entry)
     return found
 

@@ -70,19 +70,20 @@ def page_routes(store: Store) -> list[Route]:
     environment = _environment()
     routes = [Route(f"{ROOT}/{name}", _file(name, kind)) for name, kind in FILES.items()]
     for path, page in found.items():
-        routes.append(Route(ROOT + path, _endpoint(environment, page)))
+        routes.append(Route(ROOT + path, _endpoint(environment, store, page)))
     return routes
 
 
 def _endpoint(
-    environment: Environment, page: Callable[[Request], Shown]
+    environment: Environment, store: Store, page: Callable[[Request], Shown]
 ) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:  # not async: Starlette runs it in a thread
         status = HTTPStatus.OK
         try:
-            name, given = page(request)
+            name, given = _Pages.preparing(store) or page(request)
         except _Missing as missing:
             name, given, status = "missing", {"what": str(missing)}, HTTPStatus.NOT_FOUND
+        status = HTTPStatus.SERVICE_UNAVAILABLE if name == "preparing" else status
         text = environment.get_template(f"{name}.html").render(given, here=request.url.path)
         return Response(text, status, media_type="text/html")
 
@@ -105,6 +106,11 @@ class _Pages:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @staticmethod
+    def preparing(store: Store) -> Shown | None:
+        """Say that millions of messages are being counted, where they are."""
+        return ("preparing", {"waiting": store.waiting()}) if store.is_preparing() else None
 
     def overview(self, _: Request) -> Shown:
         runs = self._store.kept(changes.runs)
@@ -284,7 +290,10 @@ def _time(at_ms: int) -> str:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """Write a value as JSON, but for text, and for times and the like, which JSON has not."""
+    if value is None or isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
 
 
 def _environment() -> Environment:

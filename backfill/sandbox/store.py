@@ -7,6 +7,7 @@ in `view`.
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from backfill.sandbox.provenance import FileFacts, Provenance
 from backfill.sandbox.seen import Seen
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -33,6 +33,9 @@ ITEM_CHARS_MAX: Final = 4_000
 """How much of a refused item is kept."""
 
 NO_FILE: Final = FileFacts()
+WAITING_MAX: Final = 1_000_000
+"""Messages that a person waits for while they are counted: some seconds."""
+
 _AT: Final = re.compile(r"^batch\[[0-9]+\]: |\b(is )[0-9,]+(?= bytes)")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -66,6 +69,8 @@ class Store:
         self._is_indexed = False
         self._kept: dict[Callable[..., Any], Any] = {}
         self._version: int | None = None
+        self._preparing: threading.Thread | None = None
+        self._is_closed = False
         self._pending_lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -81,6 +86,10 @@ class Store:
 
     def close(self) -> None:
         """Write the last counts and close the file; again does nothing."""
+        self._is_closed = True
+        if (preparing := self._preparing) is not None:
+            self._writer.interrupt()
+            preparing.join()
         try:
             self._flush_counts()
         finally:
@@ -189,21 +198,34 @@ class Store:
             return found
 
     def waiting(self) -> int:
-        """Return how many messages the first look will have to count."""
+        """Return how many messages the next look will have to count."""
         return self._read(tally.waiting)
 
+    def is_preparing(self) -> bool:
+        """Whether a look would wait for long; then all is got ready meanwhile, by a thread."""
+        if self._preparing is None and self.waiting() > WAITING_MAX:
+            self._preparing = threading.Thread(target=self._prepare_all, daemon=True)
+            self._preparing.start()
+        return self._preparing is not None
+
+    def _prepare_all(self) -> None:
+        try:
+            self.prepare()
+        except sqlite3.Error:
+            pass  # the sandbox ends, or the next look meets it again and can say so
+        finally:
+            self._preparing = None
+
     def prepare(self) -> None:
-        """Count and index what came since the last look."""
-        self._index()
-        while self.waiting():
+        """Index and count what came since the last look."""
+        if not self._is_indexed:
+            for statement in tally.INDEXES:
+                with self._transaction() as db:
+                    db.execute(statement)
+            self._index_timelines()
+        while self.waiting() and not self._is_closed:
             with self._transaction() as db:
                 tally.count(db)
-
-    def _index(self) -> None:
-        if not self._is_indexed:
-            with self._transaction() as db:
-                tally.index(db)
-            self._is_indexed = True
 
     def _index_timelines(self) -> None:
         if not self._is_indexed:

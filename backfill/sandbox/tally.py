@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backfill.sandbox.database import index_timelines
-
 if TYPE_CHECKING:
     import sqlite3
 
@@ -18,7 +16,7 @@ STEP: Final = 200_000
 
 DAY_MS: Final = 86_400_000
 
-_INDEXES: Final = (
+INDEXES: Final = (
     (
         "CREATE INDEX IF NOT EXISTS messages_event ON messages (type, event, at_ms)"
         " WHERE event IS NOT NULL"
@@ -26,6 +24,7 @@ _INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS people_run ON people (run)",
     "CREATE INDEX IF NOT EXISTS objects_run ON objects (run)",
 )
+"""Made when they are first needed, beside that of the timelines."""
 
 _COUNT: Final = f"""
 INSERT INTO tallies
@@ -41,13 +40,6 @@ def waiting(db: sqlite3.Connection) -> int:
     query = "SELECT (SELECT max(seq) FROM messages), seq FROM tallied"
     last, upto = db.execute(query).fetchone()
     return (last or 0) - int(upto)
-
-
-def index(db: sqlite3.Connection) -> None:
-    """Make the indexes for looking, where they are missing. Belongs into a transaction."""
-    index_timelines(db)
-    for statement in _INDEXES:
-        db.execute(statement)
 
 
 def count(db: sqlite3.Connection) -> None:
