@@ -375,6 +375,7 @@ def test_an_earlier_run_is_told_as_it_was_and_those_who_went_are_named(tmp_path:
             [identify("1", n=1), identify("2", n=1), identify("3", n=1)],
             [identify("1", n=2), {"type": "alias", "userId": "1", "previousId": "2"}],
             [identify("1", n=3), track("3", "User Deleted")],
+            [identify("1", n=4)],
         )
         for number, messages in enumerate(runs):
             site.store.provenance.begin(RunFacts(f"r{number}", "s"))
