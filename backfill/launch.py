@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from backfill.log import Log
     from backfill.mapping import Mapping
     from backfill.retry import Letters
+    from backfill.sandbox import Sandbox
+    from backfill.sandbox.rehearsal import Rehearsal
     from backfill.shard import Counts
 
 STATE = ".backfill"
@@ -111,15 +113,15 @@ def run_all(
             told = rehearsed(plan, _state_before(plan.job.mapping, settings), settings.state)
             yield dry_report(plan, survey(told.hashed({}, heed), limit=settings.limit, watch=heed))
         return
-    with _target(settings) as (target, name):
+    with _target(settings) as (target, name, sandbox):
         proxy = _announce(target, settings)
         for plan in plans:
+            opened = _Opener(plan, settings, target, sandbox)
             options = replace(_options(plan, settings, name), proxy=proxy)
             if watch is not None:
                 options = replace(options, watch=watch(plan))
-            opened = _Opener(plan, settings, target)
             secure(settings.state / plan.job.mapping.name)
-            report = run_stream(plan, options, opened, stop)
+            report = run_stream(opened.plan, options, opened, stop)
             yield report
             if report.exit_code not in {ExitCode.OK, ExitCode.REJECTS}:
                 return
@@ -167,7 +169,7 @@ def retry_all(
     from backfill.retry import finished_state, input_of_letters, waiting  # noqa: PLC0415  all readers
 
     main = Store(settings.state, mapping.name)
-    with _target(settings) as (target, name):
+    with _target(settings) as (target, name, sandbox):
         proxy = _announce(target, settings)
         secure(main.folder)
         main.lock()
@@ -182,8 +184,10 @@ def retry_all(
                 options = replace(_options(plan, settings, name), proxy=proxy)
                 if watch is not None:
                     options = replace(options, watch=watch(plan))
-                opened = _Opener(plan, settings, target)
-                report = run_stream(plan, options, opened, stop, Retry(letters.store, main, state))
+                opened = _Opener(plan, settings, target, sandbox)
+                report = run_stream(
+                    opened.plan, options, opened, stop, Retry(letters.store, main, state)
+                )
                 is_over = report.exit_code in {ExitCode.OK, ExitCode.REJECTS}
                 if is_over and not report.rows["delivered"]:
                     letters.give_back()
@@ -196,18 +200,18 @@ def retry_all(
 
 
 @contextmanager
-def _target(settings: Settings) -> Iterator[tuple[Target, str]]:
-    """Yield the target and the name it has in reports; the embedded sandbox lives as long."""
+def _target(settings: Settings) -> Iterator[tuple[Target, str, Sandbox | None]]:
+    """Yield the target, its name in reports, and the embedded sandbox, which lives as long."""
     key = None if settings.to == SANDBOX else find_key(settings.key_file, settings.tell)
     if resolve(settings.to, key) != SANDBOX:
         target = find_target(settings.to, key)
-        yield target, target.origin
+        yield target, target.origin, None
         return
     from backfill.sandbox import Sandbox  # noqa: PLC0415  a server, only where it is asked for
 
     make_state(settings.state)
     with Sandbox(settings.state / SANDBOX_FILE, takes_gzip=True) as sandbox:
-        yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL
+        yield Target(f"{sandbox.url}/v1", Key("sandbox")), REHEARSAL, sandbox
 
 
 def _announce(target: Target, settings: Settings) -> str | None:
@@ -259,14 +263,22 @@ def _flags(settings: Settings) -> str:
 class _Opener:
     """Makes the delivery of one stream once its log is open."""
 
-    def __init__(self, plan: Plan, settings: Settings, target: Target) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: Plan, settings: Settings, target: Target, sandbox: Sandbox | None
+    ) -> None:
+        self.plan = plan
         self._settings = settings
         self._target = target
+        self._rehearsal: Rehearsal | None = None
+        if sandbox is not None:
+            from backfill.sandbox.rehearsal import Rehearsal  # noqa: PLC0415  as the sandbox
+
+            self._rehearsal = Rehearsal(sandbox.store.provenance, plan)
+            self.plan = self._rehearsal.plan
 
     def __call__(self, log: Log) -> Delivery:
-        given, settings = self._plan.job.mapping.document.delivery, self._settings
-        bucket = TokenBucket(rate_of(self._plan, settings))
+        given, settings = self.plan.job.mapping.document.delivery, self._settings
+        bucket = TokenBucket(rate_of(self.plan, settings))
         is_packed = settings.gzip or given.gzip
         how = DeliverySettings(
             connections=settings.connections or given.connections,
@@ -276,7 +288,11 @@ class _Opener:
             pack=pack if is_packed else None,
             note=log.note,
         )
-        return Delivery(lambda: Wire(self._target, is_packed=is_packed), bucket, how)
+        connect = partial(Wire, self._target, is_packed=is_packed)
+        if self._rehearsal is None:
+            return Delivery(connect, bucket, how)
+        run_id = "" if log.path is None else log.path.parent.name
+        return self._rehearsal.delivery(connect, bucket, how, run_id)
 
 
 def rate_of(plan: Plan, settings: Settings) -> float | None:

@@ -30,9 +30,9 @@ class Log:
     ) -> None:
         """echo: None, `text` or `json`. hear: told of each line, by the thread that writes it."""
         self._hear = hear
+        self.path = path
         self._echo = echo
         self._lock = threading.Lock()
-        self._path = path
         self._descriptor: int | None = None
         if path is not None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -75,7 +75,7 @@ class Log:
             self._descriptor = None
 
     def _leave(self, fault: OSError) -> None:
-        _say(f"{self._path}: the log cannot be written: {fault.strerror}; the run goes on without")
+        _say(f"{self.path}: the log cannot be written: {fault.strerror}; the run goes on without")
 
 
 def _say(line: str) -> None:

@@ -643,9 +643,11 @@ def test_ping_without_an_answer_may_be_tried_again(cli: Cli) -> None:
 def test_a_run_to_the_sandbox_can_be_looked_at(cli: Cli, orders: Orders, tmp_path: Path) -> None:
     done = cli("run", orders(10).name, "--to", "sandbox", env=cli.environment(None))
     assert done.code == 0
-    told = re.search(r"backfill (sandbox show stats --db \S+)", done.out)
+    told = re.search(
+        r"^look at what it received: backfill (sandbox --db \S+)$", done.err, re.MULTILINE
+    )
     assert told is not None
-    stats = json.loads(cli(*told[1].split()).out)
+    stats = json.loads(cli(*told[1].split(), "show", "stats").out)
     assert stats["messages"] == {"track": 10}
     timeline = cli("sandbox", "show", "timeline", "p1")
     assert timeline.code == 0

@@ -83,8 +83,17 @@ ROOMS: Final = (
     *("propose.writer", "propose.rehearse", "propose"),
     *("verdict", "runner", "retry"),
     *("sandbox.rules", "sandbox.auth", "sandbox.wire", "sandbox.faults", "sandbox.database"),
-    *("sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view", "sandbox.store"),
-    *("sandbox.reads", "sandbox.app", "sandbox.server", "sandbox"),
+    *("sandbox.provenance", "sandbox.seen", "sandbox.people", "sandbox.acts", "sandbox.view"),
+    *(
+        "sandbox.batch",
+        "sandbox.tally",
+        "sandbox.store",
+        "sandbox.lists",
+        "sandbox.changes",
+        "sandbox.chart",
+    ),
+    *("sandbox.row", "sandbox.pages", "sandbox.reads", "sandbox.guard", "sandbox.app"),
+    *("sandbox.server", "sandbox", "sandbox.rehearsal"),
     "launch",
     *("cli.stdio", "cli.signals", "cli.outcome", "cli.options", "cli.progress", "cli.run"),
     *("cli.findings", "cli.layout"),
@@ -103,7 +112,8 @@ DOORS: Final = {
     "isal": {"packed"},
     "filelock": {"lock"},
     "keyring": {"destination"},
-    "starlette": {"sandbox.app", "sandbox.reads"},
+    "starlette": {"sandbox.app", "sandbox.reads", "sandbox.pages", "sandbox.guard"},
+    "jinja2": {"sandbox.pages"},
     "uvicorn": {"sandbox.server"},
     "tqdm": {"cli.progress"},
     "matplotlib": {"pictures"},
@@ -190,5 +200,6 @@ def test_a_quick_word_at_the_command_line_loads_no_heavy_library(arguments: list
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
-    heavy = {"pandas", "pyarrow", "numpy", "requests", "pydantic", "ruamel", "starlette", "uvicorn"}
+    heavy = {"pandas", "pyarrow", "numpy", "requests", "pydantic", "ruamel"}
+    heavy |= {"starlette", "uvicorn", "jinja2"}
     assert not loaded & (heavy if arguments[0] != "run" else {"pandas"})

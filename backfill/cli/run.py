@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +112,8 @@ def ended(reports: list[Report], state: Path, *, as_json: bool, many: bool, quie
     elif as_json:
         click.echo(json.dumps(reports[0].to_json(), ensure_ascii=False))
     elif not quiet and any(report.destination == "sandbox" for report in reports):
-        db = state / "sandbox.sqlite"
-        click.echo(f"look at what it received: backfill sandbox show stats --db {db}")
+        command = shlex.join(["backfill", "sandbox", "--db", str(state / "sandbox.sqlite")])
+        click.echo(f"look at what it received: {command}", err=True)
     return code
 
 

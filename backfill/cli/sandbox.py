@@ -31,6 +31,8 @@ DB = click.option(
 def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed: int) -> None:
     """Serve the local stand-in of the destination on loopback, until it is stopped.
 
+    Its page shows what it received: people, events, objects, refusals, what each run changed.
+
     \b
     Example:
       backfill sandbox --port 8722 --faults 429:0.05,500:0.02
@@ -47,8 +49,9 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
 
     def ready(running: Sandbox) -> None:
         click.echo(f"the sandbox listens on {running.url} and keeps what it gets in {db}")
-        click.echo(f"  backfill run mappings/ --to {running.url}   (any write key)")
-        click.echo(f"  {running.url}/stats   {running.url}/people/ID   Ctrl-C ends it")
+        click.echo(f"  look: {running.url}/page")
+        click.echo(f"  send: backfill run mappings/ --to {running.url}   (any write key)")
+        click.echo("  Ctrl-C ends it")
 
     serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
 

@@ -48,13 +48,23 @@ def is_history(kind: str, event: str | None) -> bool:
 class Acts:
     """What messages do, for the length of one transaction."""
 
-    def __init__(self, db: sqlite3.Connection, people: People, *, now: str) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, people: People, *, now: str, run: int | None = None
+    ) -> None:
         self._db = db
         self._people = people
         self._now = now
+        self._run = run
+        self._seq = 0
 
-    def apply(self, message: Message) -> Effect:
-        """Carry out one message that is not history."""
+    def apply(self, message: Message, seq: int) -> tuple[Effect, int | None]:
+        """Carry out one message that is not history, the `seq`th; and say whom it was about."""
+        self._seq = seq
+        self._people.about = None
+        effect = self._applied(message)
+        return effect, self._people.about
+
+    def _applied(self, message: Message) -> Effect:
         event = event_name(message) if message["type"] == "track" else None
         if event == "User Unsuppressed":
             delete = "DELETE FROM suppressed WHERE kind = ? AND value = ?"
@@ -111,7 +121,8 @@ class Acts:
             "INSERT INTO devices VALUES (?, ?, ?, ?) ON CONFLICT (person, token) DO UPDATE"
             " SET attributes = excluded.attributes, updated = excluded.updated"
         )
-        row = (self._people.ensure(owner), token, json.dumps(attributes), self._now)
+        self._people.about = self._people.ensure(owner)
+        row = (self._people.about, token, json.dumps(attributes), self._now)
         self._db.execute(upsert, row)
 
     def _group(self, message: Message) -> Effect:
@@ -124,14 +135,16 @@ class Acts:
         own = {name: value for name, value in traits.items() if name not in _OWN_MEMBERS}
         merged = merged_traits(row[0] if row else "{}", own, removes=_REMOVES)
         upsert = (
-            "INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (type, id) DO UPDATE"
-            " SET traits = excluded.traits, updated = excluded.updated"
+            "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (type, id) DO UPDATE"
+            " SET traits = excluded.traits, updated = excluded.updated, seq = excluded.seq"
         )
-        self._db.execute(upsert, (*key, merged, self._now, self._now))
+        times = (self._now, self._now)
+        self._db.execute(upsert, (*key, merged, *times, self._run, self._seq))
         owner = owner_of(message)
         if owner is not None:
             related = traits.get("relationshipAttributes")
-            self._relate(self._people.ensure(owner), key, related)
+            self._people.about = self._people.ensure(owner)
+            self._relate(self._people.about, key, related)
         return "applied"
 
     def _relate(self, person: int, key: tuple[str | None, str], attributes: Any) -> None:
@@ -140,10 +153,11 @@ class Acts:
         new = attributes if isinstance(attributes, dict) else {}
         merged = merged_traits(row[0] if row else "{}", new, removes=_REMOVES)
         upsert = (
-            "INSERT INTO relationships VALUES (?, ?, ?, ?, ?) ON CONFLICT (person, type, id)"
-            " DO UPDATE SET traits = excluded.traits, updated = excluded.updated"
+            "INSERT INTO relationships VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (person, type, id)"
+            " DO UPDATE SET traits = excluded.traits, updated = excluded.updated,"
+            " seq = excluded.seq"
         )
-        self._db.execute(upsert, (person, *key, merged, self._now))
+        self._db.execute(upsert, (person, *key, merged, self._now, self._seq))
 
 
 def _about(message: Message) -> list[Identifier]:

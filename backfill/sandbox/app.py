@@ -1,4 +1,6 @@
-"""The HTTP side: the seven routes of the Pipelines API. The routes that read back are in `reads`.
+"""The HTTP side: the seven routes of the Pipelines API.
+
+The routes that read back as JSON are in `reads`, those of the page in `pages`.
 
 How strict and permissive mode answer is here; what a message must hold is in `rules`, what it
 does in `store`.
@@ -13,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backfill.sandbox.auth import is_authorized
 from backfill.sandbox.faults import Fault, Faults
+from backfill.sandbox.guard import Guard
+from backfill.sandbox.pages import page_routes
 from backfill.sandbox.reads import error_response, read_routes
 from backfill.sandbox.rules import BODY_BYTES_MAX, message_faults
 from backfill.sandbox.wire import BodyError, Received, read_batch, read_single, unpacked
@@ -66,7 +71,8 @@ def create_app(
         Route(f"/v1/{name}", intake.endpoint(name), methods=["POST"]) for name in sorted(TYPES)
     ]
     handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _own_fault}
-    return Starlette(routes=[*routes, *read_routes(store)], exception_handlers=handlers)
+    routes += [*read_routes(store), *page_routes(store)]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(Guard)])
 
 
 class _Intake:
@@ -136,20 +142,24 @@ class _Intake:
             verdict = _Verdict(HTTPStatus.BAD_REQUEST, [str(error)])
             self._refuse(verdict, is_strict=is_strict)
             return verdict
-        good: list[Received] = []
-        refused: list[tuple[str, str]] = []
-        for n, message in enumerate(messages):
+        file, rows = self._store.provenance.rows_of(body, messages)
+        good: list[tuple[Received, int | None]] = []
+        refused: list[tuple[tuple[str, str], int | None]] = []
+        for n, (message, row) in enumerate(zip(messages, rows, strict=True)):
             found = message_faults(message.body, message.size_bytes)
             if found:
                 where = f"batch[{n}]: " if kind is None else ""
-                refused += [(f"{where}{'; '.join(found)}", message.text)]
+                refused.append(((f"{where}{'; '.join(found)}", message.text), row))
             else:
-                good.append(message)
+                good.append((message, row))
         if refused:
-            self._store.refuse(refused, is_strict=is_strict)
+            self._store.provenance.note_refused(body, messages)
+            items, places = zip(*refused, strict=True)
+            self._store.refuse(items, is_strict=is_strict, file=file, rows=places)
         if good and not (is_strict and refused):
-            self._store.accept(good)
-        errors = [reason for reason, _ in refused]
+            accepted, places = zip(*good, strict=True)
+            self._store.accept(accepted, file, places)
+        errors = [reason for (reason, _), _ in refused]
         return _Verdict(HTTPStatus.BAD_REQUEST, errors) if errors else _GOOD
 
     def _refuse(self, verdict: _Verdict, *, is_strict: bool) -> None:

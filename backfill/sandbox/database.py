@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID: Final = 0x62666C73  # "bfls"
-VERSION: Final = 1
+VERSION: Final = 2
 WAIT_S: Final = 30.0
 """How long to wait for another process that is writing to the file."""
 
@@ -28,11 +28,14 @@ CREATE TABLE messages (
     message_id TEXT NOT NULL,       -- unique: see `seen`
     type TEXT NOT NULL,
     event TEXT,                     -- of a track; the name of a page or screen
-    person INTEGER,                 -- on whose timeline it stands; null: on none
+    person INTEGER,                 -- on whose timeline it stands; minus that: whose profile it
+                                    -- is about; null: neither
     at_ms INTEGER NOT NULL,         -- its timestamp, else when it came; ms since 1970 UTC
     received_at TEXT NOT NULL,
     effect TEXT NOT NULL,           -- applied, stale, suppressed, conflict
-    body TEXT NOT NULL              -- the message as it was sent
+    body TEXT NOT NULL,             -- the message as it was sent
+    source INTEGER,                 -- the run and file it came from; null: before these were kept
+    "row" INTEGER                   -- of that file, from 0; null: not known
 );
 CREATE TABLE message_ids (          -- of the messages up to settled.seq
     message_id TEXT PRIMARY KEY
@@ -44,7 +47,8 @@ CREATE TABLE people (
     traits TEXT NOT NULL,
     created TEXT NOT NULL,
     updated TEXT NOT NULL,
-    changed_ms INTEGER              -- of the last identify; null: known from events only
+    changed_ms INTEGER,             -- of the last identify; null: known from events only
+    run INTEGER                     -- that made it; null: before runs were kept
 );
 CREATE TABLE identifiers (
     kind TEXT NOT NULL,             -- id, email, cio_id, anonymous_id
@@ -61,11 +65,12 @@ CREATE TABLE devices (
 CREATE TABLE objects (
     type TEXT NOT NULL, id TEXT NOT NULL, traits TEXT NOT NULL,
     created TEXT NOT NULL, updated TEXT NOT NULL,
+    run INTEGER, seq INTEGER,       -- the run that made it, the message that was the last for it
     PRIMARY KEY (type, id)
 ) WITHOUT ROWID;
 CREATE TABLE relationships (
     person INTEGER NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, traits TEXT NOT NULL,
-    updated TEXT NOT NULL,
+    updated TEXT NOT NULL, seq INTEGER,
     PRIMARY KEY (person, type, id)
 ) WITHOUT ROWID;
 CREATE INDEX relationships_object ON relationships (type, id);
@@ -75,12 +80,54 @@ CREATE TABLE suppressed (
 CREATE TABLE refused (
     n INTEGER PRIMARY KEY, received_at TEXT NOT NULL,
     strict INTEGER NOT NULL,        -- 1: the client was told; 0: it was answered 200
-    reason TEXT NOT NULL, item TEXT NOT NULL
+    reason TEXT NOT NULL, item TEXT NOT NULL,
+    source INTEGER, "row" INTEGER
 );
 CREATE TABLE counters (
     name TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (name, key)
 ) WITHOUT ROWID;
 """
+
+ORIGINS: Final = """
+CREATE TABLE runs (
+    pk INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,           -- as the run's own folder is called; '': sent from elsewhere
+    stream TEXT NOT NULL, mapping TEXT NOT NULL, began_at TEXT NOT NULL
+);
+CREATE TABLE sources (              -- the files of the runs
+    pk INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    file TEXT NOT NULL,             -- '': not known
+    first_row INTEGER NOT NULL,     -- what a person calls row 0
+    size_bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, sha256 TEXT NOT NULL
+);
+CREATE TABLE changes (              -- of people who were there before the run
+    run INTEGER NOT NULL, person INTEGER NOT NULL,
+    what TEXT NOT NULL,             -- changed, merged, deleted
+    name TEXT,                      -- of one who is gone
+    before TEXT NOT NULL,           -- the traits
+    PRIMARY KEY (run, person)
+) WITHOUT ROWID;
+CREATE INDEX changes_person ON changes (person, run);
+CREATE TABLE tallies (              -- of the messages up to tallied.seq: see `tally`
+    source INTEGER NOT NULL, type TEXT NOT NULL, event TEXT NOT NULL, day INTEGER NOT NULL,
+    n INTEGER NOT NULL, PRIMARY KEY (source, type, event, day)
+) WITHOUT ROWID;
+CREATE TABLE tallied (seq INTEGER NOT NULL);
+INSERT INTO tallied VALUES (0);
+"""
+
+ADDED: Final = """
+ALTER TABLE messages ADD COLUMN source INTEGER;
+ALTER TABLE messages ADD COLUMN "row" INTEGER;
+ALTER TABLE people ADD COLUMN run INTEGER;
+ALTER TABLE objects ADD COLUMN run INTEGER;
+ALTER TABLE objects ADD COLUMN seq INTEGER;
+ALTER TABLE relationships ADD COLUMN seq INTEGER;
+ALTER TABLE refused ADD COLUMN source INTEGER;
+ALTER TABLE refused ADD COLUMN "row" INTEGER;
+"""
+"""What version 1 lacks. None of it touches a row, so a file of any size is ready at once."""
 
 
 def connect(path: Path, *, must_exist: bool = False) -> sqlite3.Connection:
@@ -162,7 +209,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if tables and (owner, version) != (APPLICATION_ID, VERSION):
+    if tables and (owner != APPLICATION_ID or version not in {1, VERSION}):
         what = "is not the file of a sandbox of this version"
         raise UsageError(what, where=path, fix="name another file, or remove this one")
     db.execute("PRAGMA journal_mode = WAL")
@@ -171,11 +218,17 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # 3,000,000 of them cost a read each. The log is emptied every 64 MB, not at every batch.
     db.execute("PRAGMA cache_size = -262144")
     db.execute("PRAGMA wal_autocheckpoint = 16384")
-    if not tables:
-        db.execute("BEGIN IMMEDIATE")
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in SCHEMA.split(";\n"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
+    if not tables or version < VERSION:
+        _build(db)
+
+
+def _build(db: sqlite3.Connection) -> None:
+    """Make the tables, or those that a file of version 1 lacks; another process may be as far."""
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:
+        for statement in ((ADDED if version else SCHEMA) + ORIGINS).split(";\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")

@@ -72,10 +72,16 @@ def merged_traits(old: str, new: Mapping[str, Any], *, removes: tuple[Any, ...] 
 class People:
     """The profiles of one store, for the length of one transaction."""
 
-    def __init__(self, db: sqlite3.Connection, *, now: str, now_ms: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, *, now: str, now_ms: int, run: int | None = None
+    ) -> None:
+        """run: the one whose changes are noted; None: nobody asks for them."""
         self._db = db
         self._now = now
         self._now_ms = now_ms
+        self._run = run
+        self.about: int | None = None
+        """Whose profile the last message was about."""
 
     def find(self, identifier: Identifier) -> int | None:
         """Look up the person an identifier means."""
@@ -112,9 +118,11 @@ class People:
         person = self._candidate(wanted)
         at_ms = sent_ms(message, self._now_ms)
         if person is not None and self._is_stale(person, at_ms):
+            self.about = person
             return "stale"
         if person is None:
             person = self._create(wanted[0])
+        self.about = person
         refused = [kind for kind, value in wanted if not self._link(person, (kind, value))]
         if "email" in refused:
             traits.pop("email", None)
@@ -123,7 +131,7 @@ class People:
 
     def alias(self, message: Mapping[str, Any]) -> Effect:
         """Merge previousId's profile and timeline into userId's, for ever."""
-        person = self.ensure(user_identifier(message["userId"]))
+        person = self.about = self.ensure(user_identifier(message["userId"]))
         previous = user_identifier(message["previousId"])
         for identifier in (previous, (ANONYMOUS, previous[1])):
             other = self.find(identifier)
@@ -139,15 +147,17 @@ class People:
         person = self.find(identifier)
         if person is None:
             return
+        self._note(person, "deleted")
         for table in ("identifiers", "devices", "relationships"):
             self._db.execute(f"DELETE FROM {table} WHERE person = ?", (person,))  # noqa: S608
         index_timelines(self._db)
-        self._db.execute("UPDATE messages SET person = NULL WHERE person = ?", (person,))
+        update = "UPDATE messages SET person = NULL WHERE person IN (?, ?)"
+        self._db.execute(update, (person, -person))
         self._db.execute("DELETE FROM people WHERE pk = ?", (person,))
 
     def _create(self, identifier: Identifier) -> int:
-        insert = "INSERT INTO people (traits, created, updated) VALUES ('{}', ?, ?)"
-        person = self._db.execute(insert, (self._now, self._now)).lastrowid
+        insert = "INSERT INTO people (traits, created, updated, run) VALUES ('{}', ?, ?, ?)"
+        person = self._db.execute(insert, (self._now, self._now, self._run)).lastrowid
         assert person is not None, "an insert has a row id"
         insert = "INSERT INTO identifiers VALUES (?, ?, ?, 0)"
         self._db.execute(insert, (*identifier, person))
@@ -201,6 +211,8 @@ class People:
 
     def _merge(self, other: int, *, into: int) -> None:
         """Move everything of one profile to another; on a clash the receiver's own stays."""
+        self._note(other, "merged")
+        self._note(into, "changed")
         kept = self._kinds(into)
         query = "SELECT traits, changed_ms FROM people WHERE pk = ?"
         theirs, their_ms = self._db.execute(query, (other,)).fetchone()
@@ -213,7 +225,9 @@ class People:
             self._db.execute(update, (into, other))
             self._db.execute(f"DELETE FROM {table} WHERE person = ?", (other,))  # noqa: S608
         index_timelines(self._db)
-        self._db.execute("UPDATE messages SET person = ? WHERE person = ?", (into, other))
+        for sign in (1, -1):
+            update = "UPDATE messages SET person = ? WHERE person = ?"
+            self._db.execute(update, (sign * into, sign * other))
         self._db.execute("DELETE FROM people WHERE pk = ?", (other,))
         changed_ms = max((ms for ms in (their_ms, our_ms) if ms is not None), default=None)
         update = "UPDATE people SET traits = ?, changed_ms = ?, updated = ? WHERE pk = ?"
@@ -221,9 +235,36 @@ class People:
         self._db.execute(update, (traits, changed_ms, self._now, into))
 
     def _change(self, person: int, traits: Mapping[str, Any], at_ms: int) -> None:
-        (old,) = self._db.execute("SELECT traits FROM people WHERE pk = ?", (person,)).fetchone()
+        query = "SELECT traits, run FROM people WHERE pk = ?"
+        old, run = self._db.execute(query, (person,)).fetchone()
+        new = merged_traits(old, traits)
+        if run != self._run and new != old:
+            self._note(person, "changed")
         update = "UPDATE people SET traits = ?, changed_ms = ?, updated = ? WHERE pk = ?"
-        self._db.execute(update, (merged_traits(old, traits), at_ms, self._now, person))
+        self._db.execute(update, (new, at_ms, self._now, person))
+
+    def _note(self, person: int, what: str) -> None:
+        """Keep what a person was before this run, unless it is the run that made them."""
+        query = "SELECT traits, run FROM people WHERE pk = ?"
+        before, run = self._db.execute(query, (person,)).fetchone()
+        if self._run is None or run == self._run:
+            return
+        name = None if what == "changed" else name_of(self._db, person)
+        upsert = (
+            "INSERT INTO changes VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, person) DO UPDATE"
+            " SET what = excluded.what, name = excluded.name"
+        )
+        self._db.execute(upsert, (self._run, person, what, name, before))
+
+
+def name_of(db: sqlite3.Connection, person: int) -> str | None:
+    """Name a person by the best identifier they have."""
+    query = (
+        "SELECT value FROM identifiers WHERE person = ? ORDER BY merged, kind = 'id' DESC,"
+        " kind = 'email' DESC, kind = 'cio_id' DESC, kind = 'anonymous_id' DESC, value LIMIT 1"
+    )
+    row = db.execute(query, (person,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _wanted(message: Mapping[str, Any], traits: Mapping[str, Any]) -> list[Identifier]:

@@ -6,9 +6,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from backfill.sandbox.pages import ROOT
 from backfill.spec import TYPES
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ NUMBER_DIGITS_MAX: Final = 18
 """More would not fit SQLite's integers."""
 
 POINTERS: Final = {
+    "look": [ROOT],
     "send": ["/v1/batch", *(f"/v1/{name}" for name in TYPES)],
     "read": [
         "/stats",
@@ -40,7 +42,6 @@ POINTERS: Final = {
 def read_routes(store: Store) -> list[Route]:
     """Make the routes `POINTERS` lists under `read`, and `/`, which answers that list."""
     reads: dict[str, Callable[[Request], Any]] = {
-        "/": lambda _: POINTERS,
         "/stats": lambda _: store.stats(),
         # `path`, since an id may hold a slash.
         "/people/{id:path}/timeline": lambda request: _timeline(store, request),
@@ -51,7 +52,7 @@ def read_routes(store: Store) -> list[Route]:
         "/messages": lambda request: store.messages(*_after(request)),
         "/refused": lambda request: store.refused(*_after(request)),
     }
-    return [Route(path, _endpoint(read)) for path, read in reads.items()]
+    return [Route("/", _root), *(Route(path, _endpoint(read)) for path, read in reads.items())]
 
 
 def error_response(
@@ -59,6 +60,13 @@ def error_response(
 ) -> Response:
     """Make an error answer in the form declared for 400: `{"meta":{"errors":[...]}}`."""
     return JSONResponse({"meta": {"errors": errors}}, status, headers)
+
+
+def _root(request: Request) -> Response:
+    """Lead a browser to the page, and tell a program what there is."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(ROOT, HTTPStatus.TEMPORARY_REDIRECT)
+    return JSONResponse(POINTERS)
 
 
 def _endpoint(read: Callable[[Request], Any]) -> Callable[[Request], Response]:

@@ -6,33 +6,37 @@ in `view`.
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import threading
-import uuid
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import count, groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from backfill.sandbox import view
-from backfill.sandbox.acts import Acts, event_name, is_history
-from backfill.sandbox.database import connect, index_timelines, insert_all, select_in
-from backfill.sandbox.people import People, owner_of, sent_ms
+from backfill.sandbox import tally, view
+from backfill.sandbox.batch import Batch
+from backfill.sandbox.database import connect, index_timelines
+from backfill.sandbox.provenance import FileFacts, Provenance
 from backfill.sandbox.seen import Seen
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Concatenate, Self
 
-    from backfill.sandbox.people import Effect, Identifier
     from backfill.sandbox.wire import Received
 
 ITEM_CHARS_MAX: Final = 4_000
 """How much of a refused item is kept."""
 
+NO_FILE: Final = FileFacts()
+WAITING_MAX: Final = 1_000_000
+"""Messages that a person waits for while they are counted: some seconds."""
+
+_AT: Final = re.compile(r"^batch\[[0-9]+\]: |\b(is )[0-9,]+(?= bytes)")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -57,10 +61,16 @@ class Store:
         self._writer = connect(path, must_exist=must_exist)
         self._reader = connect(path)  # so that a look at a person never waits for a batch
         self._seen = Seen(self._writer)
+        self.provenance = Provenance()
+        """Told by the run that this sandbox is embedded in, where there is one."""
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._pending: Counter[tuple[str, str]] = Counter()
         self._is_indexed = False
+        self._kept: dict[Callable[..., Any], Any] = {}
+        self._version: int | None = None
+        self._preparing: threading.Thread | None = None
+        self._is_closed = False
         self._pending_lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -76,6 +86,10 @@ class Store:
 
     def close(self) -> None:
         """Write the last counts and close the file; again does nothing."""
+        self._is_closed = True
+        if (preparing := self._preparing) is not None:
+            self._writer.interrupt()
+            preparing.join()
         try:
             self._flush_counts()
         finally:
@@ -83,25 +97,48 @@ class Store:
                 self._reader.close()
                 self._writer.close()
 
-    def accept(self, messages: Sequence[Received]) -> None:
+    def accept(
+        self,
+        messages: Sequence[Received],
+        file: FileFacts = NO_FILE,
+        rows: Iterable[int | None] = repeat(None),
+    ) -> None:
         """Store and apply messages that `rules` found no fault with, all or none of them.
 
         A message whose messageId is known, from whenever, is counted and has no effect. One
-        without a messageId is given one.
+        without a messageId is given one. file, rows: what is known of where they come from.
         """
         with self._transaction() as db:
             now = self._now()
-            batch = _Batch(db, self._seen, now=_iso(now), now_ms=int(now.timestamp() * 1000))
-            batch.run(messages)
+            told, now_ms = _iso(now), int(now.timestamp() * 1000)
+            source = self.provenance.source(db, file, told)
+            run = self.provenance.run
+            batch = Batch(db, self._seen, (run, source), now=told, now_ms=now_ms)
+            batch.run(messages, rows)
             self._add(db, batch.counts)
 
-    def refuse(self, items: Iterable[tuple[str, str]], *, is_strict: bool) -> None:
+    def refuse(
+        self,
+        items: Sequence[tuple[str, str]],
+        *,
+        is_strict: bool,
+        file: FileFacts = NO_FILE,
+        rows: Iterable[int | None] = repeat(None),
+    ) -> None:
         """Log refused items as (reason, item text). is_strict: the client was told."""
         now = _iso(self._now())
-        rows = [(now, is_strict, reason, item[:ITEM_CHARS_MAX]) for reason, item in items]
-        insert = "INSERT INTO refused (received_at, strict, reason, item) VALUES (?, ?, ?, ?)"
+        insert = (
+            'INSERT INTO refused (received_at, strict, reason, item, source, "row")'
+            " VALUES (?, ?, ?, ?, ?, ?)"
+        )
         with self._transaction() as db:
-            db.executemany(insert, rows)
+            source = self.provenance.source(db, file, now)
+            values = [
+                (now, is_strict, reason, item[:ITEM_CHARS_MAX], source, row)
+                for (reason, item), row in zip(items, rows, strict=False)
+            ]
+            db.executemany(insert, values)
+            self._add(db, Counter(("cause", cause_of(reason)) for reason, _ in items))
 
     def count_request(self, answer: str, body_bytes: int) -> None:
         """Count a request by its answer, a status or `reset`; written with the next batch."""
@@ -136,11 +173,64 @@ class Store:
         self._flush_counts()
         return self._read(view.stats)
 
+    def look(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        *args: _P.args,
+        **kw: _P.kwargs,
+    ) -> _T:
+        """Read what the page shows; what is counted and indexed for it is brought up to date."""
+        self.prepare()
+        return self._read(query, *args, **kw)
+
+    def kept(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do the same for what takes a while: it is kept until something new comes."""
+        self._flush_counts()
+        self.prepare()
+        with self._read_lock:
+            (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._kept.clear()
+                self._version = version
+            if query not in self._kept:
+                self._kept[query] = query(self._reader)
+            found: _T = self._kept[query]
+            return found
+
+    def waiting(self) -> int:
+        """Return how many messages the next look will have to count."""
+        return self._read(tally.waiting)
+
+    def is_preparing(self) -> bool:
+        """Whether a look would wait for long; then all is got ready meanwhile, by a thread."""
+        if self._preparing is None and self.waiting() > WAITING_MAX:
+            self._preparing = threading.Thread(target=self._prepare_all, daemon=True)
+            self._preparing.start()
+        return self._preparing is not None
+
+    def _prepare_all(self) -> None:
+        try:
+            self.prepare()
+        except sqlite3.Error:
+            pass  # the sandbox ends, or the next look meets it again and can say so
+        finally:
+            self._preparing = None
+
+    def prepare(self) -> None:
+        """Index and count what came since the last look."""
+        if not self._is_indexed:
+            for statement in tally.INDEXES:
+                with self._transaction() as db:
+                    db.execute(statement)
+            self._index_timelines()
+        while self.waiting() and not self._is_closed:
+            with self._transaction() as db:
+                tally.count(db)
+
     def _index_timelines(self) -> None:
         if not self._is_indexed:
             with self._transaction() as db:
                 index_timelines(db)
-            self._is_indexed = True
 
     def _read(
         self,
@@ -160,6 +250,7 @@ class Store:
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._seen.forget()
+                self.provenance.forget()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
@@ -181,100 +272,9 @@ class Store:
                 self._add(db, Counter())
 
 
-class _Entry(NamedTuple):
-    """What the tables want to know of a message."""
-
-    message_id: str
-    kind: str
-    event: str | None
-    owner: Identifier | None
-    at_ms: int
-    message: Received
-
-
-class _Batch:
-    """The messages of one request on their way into the tables, in their order."""
-
-    def __init__(self, db: sqlite3.Connection, seen: Seen, *, now: str, now_ms: int) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self._db = db
-        self._seen = seen
-        self._now = now
-        self._now_ms = now_ms
-        self._people = People(db, now=now, now_ms=now_ms)
-        self._acts = Acts(db, self._people, now=now)
-        (last,) = db.execute("SELECT max(seq) FROM messages").fetchone()
-        self._seq = last or 0
-
-    def run(self, messages: Sequence[Received]) -> None:
-        """Store what is new."""
-        entries = self._fresh([self._entry(message) for message in messages])
-        self.counts["duplicate", ""] = len(messages) - len(entries)
-        for is_plain, group in groupby(entries, key=lambda e: is_history(e.kind, e.event)):
-            self._store(list(group), is_plain=is_plain)
-        self._seen.add({entry.message_id for entry in entries})
-
-    def _entry(self, message: Received) -> _Entry:
-        body = message.body
-        message_id = body.get("messageId") or str(uuid.uuid4())
-        at_ms = sent_ms(body, self._now_ms)
-        return _Entry(message_id, body["type"], event_name(body), owner_of(body), at_ms, message)
-
-    def _fresh(self, entries: list[_Entry]) -> list[_Entry]:
-        """Drop what was received before, and what stands twice in this batch."""
-        by_id: dict[str, _Entry] = {}
-        for entry in entries:
-            by_id.setdefault(entry.message_id, entry)
-        known = self._seen.known(by_id.keys())
-        return [entry for entry in by_id.values() if entry.message_id not in known]
-
-    def _store(self, run: list[_Entry], *, is_plain: bool) -> None:
-        """Store a run of mere history with few statements, of others one by one."""
-        if is_plain:
-            effects, people = self._credit(run)
-        else:
-            effects, people = [self._acts.apply(entry.message.body) for entry in run], {}
-        self._insert(run, effects, people)
-
-    def _credit(self, run: list[_Entry]) -> tuple[list[Effect], dict[Identifier, int]]:
-        """Find or make the people of a run of history."""
-        owners = {entry.owner for entry in run if entry.owner is not None}
-        void = self._suppressed(owners)
-        effects: list[Effect] = ["applied"] * len(run)
-        if void:
-            effects = ["suppressed" if entry.owner in void else "applied" for entry in run]
-        return effects, self._people.ensure_all(owners - void)
-
-    def _suppressed(self, owners: set[Identifier]) -> set[Identifier]:
-        if not self._db.execute("SELECT EXISTS (SELECT 1 FROM suppressed)").fetchone()[0]:
-            return set()
-        query = "SELECT value, kind FROM suppressed WHERE value"
-        values = {value for _, value in owners}
-        return {(kind, value) for value, kind in select_in(self._db, query, values)} & owners
-
-    def _insert(
-        self, run: list[_Entry], effects: list[Effect], people: dict[Identifier, int]
-    ) -> None:
-        columns = zip(count(self._seq + 1), run, effects, strict=False)
-        rows = [
-            (
-                n,
-                e.message_id,
-                e.kind,
-                e.event,
-                people.get(e.owner) if e.owner else None,
-                e.at_ms,
-                self._now,
-                effect,
-                e.message.text,
-            )
-            for n, e, effect in columns
-        ]
-        insert_all(self._db, "messages", rows)
-        self._seq += len(rows)
-        self.counts.update(("type", entry.kind) for entry in run)
-        self.counts.update(("effect", effect) for effect in effects)
-        self.counts.update(("event", e.event) for e in run if e.kind == "track" and e.event)
+def cause_of(reason: str) -> str:
+    """Return a reason without what is of the one item: its place and its size."""
+    return _AT.sub(lambda found: f"{found[1]}too many" if found[1] else "", reason)
 
 
 def _iso(now: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from backfill.sandbox.people import ANONYMOUS, user_identifier
+from backfill.sandbox.people import ANONYMOUS, name_of, user_identifier
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,17 +18,17 @@ def person(db: sqlite3.Connection, person_id: str) -> dict[str, Any] | None:
     devices: [...], relationships: [...], messages, created, updated}. created_at is the trait,
     else when the person was first seen; `messages` counts the timeline.
     """
-    pk = _find(db, person_id)
+    pk = find(db, person_id)
     if pk is None:
         return None
     query = "SELECT traits, created, updated FROM people WHERE pk = ?"
     text, created, updated = db.execute(query, (pk,)).fetchone()
     traits = json.loads(text)
-    identifiers = _identifiers(db, pk)
+    known = identifiers(db, pk)
     (messages,) = db.execute("SELECT count(*) FROM messages WHERE person = ?", (pk,)).fetchone()
     return {
-        "id": next(iter(identifiers["id"] or identifiers["email"]), None),
-        "identifiers": identifiers,
+        "id": next(iter(known["id"] or known["email"]), None),
+        "identifiers": known,
         "traits": traits,
         "created_at": traits.get("created_at", created),
         "devices": _devices(db, pk),
@@ -50,7 +50,7 @@ def timeline(
         "SELECT seq, type, event, received_at, message_id, body FROM messages"
         " WHERE person = ? ORDER BY at_ms, seq LIMIT ? OFFSET ?"
     )
-    rows = db.execute(query, (_find(db, person_id), limit, offset))
+    rows = db.execute(query, (find(db, person_id), limit, offset))
     return [_entry(row) for row in rows]
 
 
@@ -66,7 +66,7 @@ def object_(db: sqlite3.Connection, object_type: str, object_id: str) -> dict[st
         return None
     query = "SELECT person, traits FROM relationships WHERE type = ? AND id = ? ORDER BY person"
     related = [
-        {"id": _name(db, pk), "attributes": json.loads(text)}
+        {"id": name_of(db, pk), "attributes": json.loads(text)}
         for pk, text in db.execute(query, key).fetchall()
     ]
     return {
@@ -155,7 +155,8 @@ def _count(db: sqlite3.Connection, source: str) -> int:
     return int(n)
 
 
-def _find(db: sqlite3.Connection, person_id: str) -> int | None:
+def find(db: sqlite3.Connection, person_id: str) -> int | None:
+    """Return the number of the person with an id, email, cio_id or anonymous id, or None."""
     query = "SELECT person FROM identifiers WHERE kind = ? AND value = ?"
     for identifier in (user_identifier(person_id), (ANONYMOUS, person_id)):
         row = db.execute(query, identifier).fetchone()
@@ -164,21 +165,13 @@ def _find(db: sqlite3.Connection, person_id: str) -> int | None:
     return None
 
 
-def _identifiers(db: sqlite3.Connection, pk: int) -> dict[str, list[str]]:
+def identifiers(db: sqlite3.Connection, pk: int) -> dict[str, list[str]]:
+    """Return the identifiers of a person by kind; those of merged profiles under `merged`."""
     found: dict[str, list[str]] = {"id": [], "email": [], "cio_id": [], ANONYMOUS: [], "merged": []}
     query = "SELECT kind, value, merged FROM identifiers WHERE person = ? ORDER BY kind, value"
     for kind, value, is_merged in db.execute(query, (pk,)):
         found["merged" if is_merged else kind].append(value)
     return found
-
-
-def _name(db: sqlite3.Connection, pk: int) -> str | None:
-    """Name a person by the best identifier they have."""
-    found = _identifiers(db, pk)
-    for kind in ("id", "email", "cio_id", ANONYMOUS, "merged"):
-        if found[kind]:
-            return found[kind][0]
-    return None
 
 
 def _devices(db: sqlite3.Connection, pk: int) -> list[dict[str, Any]]:
