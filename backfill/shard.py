@@ -16,6 +16,7 @@ from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
 from backfill.known import no_prints
 from backfill.pipeline import encodings, open_shard, spans
+from backfill.source import Places
 from backfill.spec import RECENT_S
 from backfill.validate import NONE, REJECTS
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from backfill.batch import Batch
     from backfill.pipeline import Read
     from backfill.plan import Job, Shard
-    from backfill.source import Span
+    from backfill.source import Place, Span
     from backfill.watermark import Watermark
 
 DRAIN_S = 20.0
@@ -104,6 +105,8 @@ class Progress:
     """What is known by now under the keys of the rows that were acknowledged."""
     highest: int | None = None
     """The highest watermark that was read so far."""
+    place: Place | None = None
+    """Where a resume may begin to read; None: at the begin of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,7 @@ class _Flow:
         self.position = mark.low
         self.error: BackfillError | None = None
         self.highest: int | None = None
+        self.places = Places()
         self._is_ended = False
         self._batches = self._make(job, shard, row_stop)
 
@@ -223,6 +227,7 @@ class _Flow:
             for span in spans(self.read, self.mark.low, row_stop, job.grouping):
                 given = encodings(job, shard, span, self.mark)
                 self.position = span.stop
+                self.places.note(span.place)
                 self.highest = highest_of(self.highest, given.highest)
                 yield from batcher.add(given)
         except BackfillError:
@@ -247,9 +252,10 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
             held.append(Told(batch.held, batch.spans))
     whole = tuple(len(s.refusals) == s.batch.count for s in done if s.batch.count)
     prints = np.concatenate([no_prints(), *map(_acknowledged, done)])
+    place = flow.places.before(flow.mark.low)
     told = (tuple(rejects), tuple(held))
     return Progress(
-        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest
+        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest, place
     )
 
 
