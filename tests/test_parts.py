@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import tempfile
 from dataclasses import replace
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from backfill.mapping.document import SourceSpec
 from backfill.source import LINE, Place, SourceFile, Span, find_files, open_file
-from backfill.source.csv import BLOCK_BYTES
+from backfill.source.csv import BLOCK_BYTES, CsvReader
+from backfill.source.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +54,13 @@ def places_of(file: SourceFile, spec: SourceSpec) -> list[Place]:
     """The places that are passed by when a file is read from its begin."""
     found = [span.place for span in open_file(file, spec).spans(0)]
     return [place for place in dict.fromkeys(found) if place is not None]
+
+
+def any_newline(_parts: Parts, window: bytes) -> int:
+    """Guess badly: a newline, wherever it stands. What is proven must not depend on guesses."""
+    ends = [at + 1 for at in range(len(window) - 3) if window[at] == ord("\n")]
+    barred = (b"\r", b"\n", codecs.BOM_UTF8)
+    return max((at for at in ends if not window.startswith(barred, at)), default=0)
 
 
 TEXTS: Final = st.lists(
@@ -114,6 +123,8 @@ def test_reading_from_any_place_gives_the_rows_that_reading_from_the_begin_gives
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr("backfill.source.csv.BLOCK_BYTES", block)
         patch.setattr("backfill.source.parts.GUESSES_MAX", data.draw(st.sampled_from([1, 3, 99])))
+        if data.draw(st.integers(0, 4)):
+            patch.setattr(Parts, "_guess", any_newline)
         file, spec = file_of(Path(name), (begin + text).encode(), csv=how)
         patch.setattr(STEP, WHOLE)
         wanted = read(file, spec)
@@ -187,3 +198,31 @@ def test_json_lines_from_any_place_are_those_from_the_begin(
             begun = replace(file, place=place)
             for start in {place.row, place.row + 1, (place.row + len(wanted)) // 2}:
                 assert read(begun, spec, start) == wanted[start:], (place, start)
+
+
+KINDS: Final = {
+    "plain": ('p{n},"a {n}"\n', "x,y\n"),
+    "crlf": ("p{n},{n}\r\n", "x,y\r\n"),
+    "two lines in every row": ('"p\n{n}","{n},\r\nq"\r\n', "x,y\r\n"),
+    "quotes amid cells": ('p"{n},q"{n}\n', "x,y\n"),
+    "blank lines and ragged rows": ("p{n},{n}\n\n\nragged\nq{n},{n}{n}\n", "x,y\n"),
+    "one column of texts": ('"text {n}\nmore, {n}"\n', "x\n"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_files_are_read_by_arrow_alone_and_have_their_places(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, begin = KINDS[kind]
+    text = begin + "".join(row.replace("{n}", f"{n:050}") for n in range(20_000))
+    file, spec = file_of(tmp_path, text.encode())
+    monkeypatch.setattr(STEP, WHOLE)
+    wanted = read(file, spec)
+    monkeypatch.setattr(STEP, 700_001)
+    monkeypatch.setattr(CsvReader, "_pieces", None)
+    assert read(file, spec) == wanted
+    places = places_of(file, spec)
+    assert abs(len(places) - file.size_bytes // 700_001) <= 1
+    for place in places:
+        assert read(replace(file, place=place), spec, place.row) == wanted[place.row :]

@@ -19,15 +19,17 @@ from backfill.source.place import BEGIN, STEP_BYTES, Place, begin_of, proof_of, 
 from backfill.source.recode import is_utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backfill.mapping.document import CsvDialect
     from backfill.source.dialect import Dialect
     from backfill.source.files import SourceFile
     from backfill.source.span import Span
 
 WINDOW_BYTES: Final = 1 << 16
-"""Before the end that is wished for: here an end is looked for."""
+"""Before the end that is wished for: in its second half an end is looked for."""
 
-LINES_MAX: Final = 200
+LINES_MAX: Final = 64
 GUESSES_MAX: Final = 3
 """Wrong ones, in a file: each costs to read a part again."""
 
@@ -81,44 +83,52 @@ class Parts:
         return self.stop_after(stop) if self._guesses_left > 0 else None
 
     def _guess(self, window: bytes) -> int:
-        """Return behind which newline a row seems to begin, 0 where there is none."""
-        best, stop = 0, len(window) - len(codecs.BOM_UTF8)
+        """Return where in its second half a row seems to end, 0 where none does."""
+        at = len(window) // 2
         for _ in range(LINES_MAX):
-            at = window.rfind(b"\n", 0, stop) + 1
+            at = window.find(b"\n", at) + 1
             if not at:
                 break
-            stop = at - 1
-            if window.startswith((b"\r", b"\n", codecs.BOM_UTF8), at):
-                continue
-            best = best or at
-            after = window.find(b"\n", at)
-            lines = (window[window.rfind(b"\n", 0, stop) + 1 : at], window[at:after])
-            if after > 0 and all(map(self._is_row, lines)):
-                return at
-        return best
+            stop = at + self._end_of_row(window[at : window.rfind(b"\n") + 1])
+            is_end = stop > at and window[stop - 1] == ord("\n")
+            if is_end and not window.startswith(codecs.BOM_UTF8, stop):
+                return stop
+        return 0
 
-    def _is_row(self, line: bytes) -> bool:
-        """Whether a line looks like a row of its own."""
-        quote = self._split.quote
-        if quote is not None and line.count(quote.encode()) % 2:
-            return False
+    def _end_of_row(self, text: bytes) -> int:
+        """Return where the next row begins behind the first one, 0 where they look like no rows.
+
+        Both must have all columns; what begins in a cell rarely has.
+        """
+        lengths: list[int] = []
+        rows = self._split.rows(_told(text, lengths), strict=True)
         try:
-            cells = next(iter(self._split.rows([line.decode(errors="replace")])), [])
-        except csv.Error:  # a line end of another kind stands in it
-            return False
-        return len(cells) == self._count
+            if len(next(rows, [])) != self._count:
+                return 0
+            end = sum(lengths)
+            if len(next((row for row in rows if row), [])) != self._count:
+                return 0
+        except csv.Error:  # the text ends in a cell, or has line ends of another kind
+            return 0
+        rest = text[end:]
+        return end + len(rest) - len(rest.lstrip(b"\r\n"))
 
     def open(self, offset: int, stop: int | None, *, block_bytes: int) -> Any:
         """Open [offset, stop) of a file that has parts, as a stream to be read in blocks."""
-        stream = whole = pa.OSFile(self._file.path)
-        if stop is None:
-            stream.seek(offset)
-        else:
-            stream = whole.get_stream(offset, stop - offset)
+        whole = pa.OSFile(self._file.path)
         ends = range(offset + block_bytes, stop or self._file.size_bytes, block_bytes)
-        if any(whole.read_at(2, end - 1) == b"\r\n" for end in ends):
-            return Unbroken(stream)
-        return stream
+        is_cut = any(whole.read_at(2, end - 1) == b"\r\n" for end in ends)
+        if stop is None:
+            whole.seek(offset)  # only now, since reading at a place forgets where the stream is
+        stream = whole if stop is None else whole.get_stream(offset, stop - offset)
+        return Unbroken(stream) if is_cut else stream
+
+
+def _told(text: bytes, lengths: list[int]) -> Iterator[str]:
+    """Yield lines with their line ends, and tell how many bytes each has once it is taken."""
+    for line in io.StringIO(text.decode("latin-1"), newline=""):
+        lengths.append(len(line))
+        yield line
 
 
 class Unbroken(io.RawIOBase):
