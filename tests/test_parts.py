@@ -91,6 +91,7 @@ TEXTS: Final = st.lists(
                 '"k""l",m\n',
                 '"n"o,p\n',
             ),
+            *('v,"w\nx"\n', 'v,"' + "t\n" * 9 + '"\n', 'y,"\r\n"\n', 'y,"a\r\nb""\r\n"\r\n'),
             *("q,r\r", "\r\n\r\n", "long" * 12 + ",s\n", '"' + "t\n" * 9 + '",u\n'),
         ]
     ),
