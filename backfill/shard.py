@@ -201,6 +201,7 @@ class _Flow:
         self.error: BackfillError | None = None
         self.highest: int | None = None
         self.places = Places()
+        self.places.note(shard.file.place)  # it stays known where a stop comes before the first row
         self._is_ended = False
         self._batches = self._make(job, shard, row_stop)
 

