@@ -44,6 +44,12 @@ class FileState:
     is_finished: bool = False
     lanes: list[dict[str, Any]] = field(default_factory=list)
     """`Watermark.dump()`."""
+    place: list[Any] = field(default_factory=list)
+    """`Place.dump()`: where a resume may begin to read. Empty: at the begin of the file."""
+
+    def finish(self) -> None:
+        """Note that all its rows are settled."""
+        self.is_finished, self.lanes, self.place = True, [], []
 
 
 @dataclass

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.delivered import Picked, delivered_before, pick, place_of, with_hashes
 from backfill.errors import MismatchError
-from backfill.source import begins_with
+from backfill.source import Place, begins_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,19 @@ def past_of(
     known = [*delivered_before(where.parent, before), *before.files] if before else []
     plan = plan.only(with_hashes(picked.files, known, heed))
     state = fitting(before, plan, where)
+    plan = _placed(plan, state)
     return plan, Past(state, before if state is None else None, picked)
+
+
+def _placed(plan: Plan, state: State | None) -> Plan:
+    """Return the plan whose files are read from where the state knows a row to begin."""
+    if state is None or state.is_finished:
+        return plan
+    shards = [
+        replace(shard, file=replace(shard.file, place=Place.load(file.place)))
+        for shard, file in zip(plan.shards, state.files, strict=True)
+    ]
+    return replace(plan, shards=tuple(shards))
 
 
 def same_destination(state: State | None, destination: str, where: Path) -> State | None:

@@ -252,7 +252,7 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
         if stop.event.is_set():
             raise InterruptedRun(stop.exit_code, "stopped by a signal; all is saved")
         if row_stop is None or file_state.rows < row_stop:
-            file_state.is_finished, file_state.lanes = True, []
+            file_state.finish()
             _save(books)
     counts, allowed = books.state.counts, books.options.max_rejects
     check_rejects(counts, allowed, books.rejects.path, is_over=True)
@@ -286,6 +286,7 @@ def _commit(books: _Books, progress: Progress, mark: Watermark) -> None:
     state.counts.add(progress.counts)
     file_state = state.files[progress.shard]
     file_state.rows = max(file_state.rows, progress.position)
+    file_state.place = progress.place.dump() if progress.place else []
     file_state.lanes = mark.dump()
     _save(books)
 

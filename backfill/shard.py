@@ -19,6 +19,7 @@ from backfill.errors import BackfillError
 from backfill.figures import tallied
 from backfill.known import no_prints
 from backfill.pipeline import encodings, open_shard, spans
+from backfill.source import Places
 from backfill.spec import RECENT_S
 from backfill.validate import NONE, REJECTS
 from backfill.watermark import Watermark
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from backfill.figures import Tally
     from backfill.pipeline import Read
     from backfill.plan import Job, Shard
-    from backfill.source import Span
+    from backfill.source import Place, Span
 
 DRAIN_S = 20.0
 """How long a stop waits for answers that are under way."""
@@ -110,6 +111,8 @@ class Progress:
     """The highest watermark that was read so far."""
     tally: Tally | None = None
     """What the pictures show of the rows that were acknowledged."""
+    place: Place | None = None
+    """Where a resume may begin to read; None: at the begin of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ class _Flow:
         self.position = mark.low
         self.error: BackfillError | None = None
         self.highest: int | None = None
+        self.places = Places()
+        self.places.note(shard.file.place)  # it stays known where a stop comes before the first row
         self._is_ended = False
         self._batches = self._make(job, shard, row_stop)
 
@@ -231,6 +236,7 @@ class _Flow:
             encode = partial(encodings, job, shard, mark=Watermark.load(self.mark.dump()))
             for given in ahead(encode, found, in_order=job.changes is not None):
                 self.position = given.span.stop
+                self.places.note(given.span.place)
                 self.highest = highest_of(self.highest, given.highest)
                 yield from batcher.add(given)
         except BackfillError:
@@ -255,10 +261,18 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
             held.append(Told(batch.held, batch.spans))
     whole = tuple(len(s.refusals) == s.batch.count for s in done if s.batch.count)
     prints = np.concatenate([no_prints(), *map(_acknowledged, done)])
-    tally = tallied(job.legend, flow.read, done)
-    told = (tuple(rejects), tuple(held))
     return Progress(
-        shard.index, flow.read, counts, *told, flow.position, whole, prints, flow.highest, tally
+        shard.index,
+        flow.read,
+        counts,
+        tuple(rejects),
+        tuple(held),
+        flow.position,
+        whole,
+        prints,
+        flow.highest,
+        tally=tallied(job.legend, flow.read, done),
+        place=flow.places.before(flow.mark.low),
     )
 
 

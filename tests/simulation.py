@@ -881,7 +881,7 @@ WIDE: Final = pa.record_batch({"row": pa.array(range(30))})
 
 
 def _named(start: int, stop: int) -> Any:
-    return SimpleNamespace(path=str(start), rows=stop - start, address=None)
+    return SimpleNamespace(path=str(start), rows=stop - start, address=None, place=None)
 
 
 def _told(rows: np.ndarray) -> pa.Table:

@@ -20,7 +20,7 @@ import zlib
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -282,6 +282,37 @@ def test_a_crash_at_any_moment_loses_no_row_and_repeats_only_batches_in_flight(
         check_order(got, tmp_path, seed)
     # the kills must have meant something, or nothing is proven
     assert sum(n > 0 for n in resent) >= kills // 3, f"seed {seed}: {resent}"
+
+
+PAD: Final = "x" * 2_000
+
+
+def test_a_crash_behind_a_place_to_read_on_from_loses_no_row(
+    cli: Cli, tmp_path: Path, ledger: LedgerProcess, request: pytest.FixtureRequest
+) -> None:
+    """Places are 16 MiB apart; in lanes, what is settled is behind what was read."""
+    seed = seed_of(request)
+    books = write_events(tmp_path, 20_000, random.Random(seed), KINDS["csv-identify"])
+    path = tmp_path / "events.csv"
+    with path.open(encoding="utf-8") as stream:
+        padded = [f"{line.rstrip()},{PAD}\n" for line in stream]
+    path.write_text("".join(padded), encoding="utf-8")
+    run = Kills(cli, ledger, seed)
+    state = tmp_path / ".backfill/events/checkpoint.json"
+    places: list[int] = []
+    while len(places) < 3:
+        run.kill()
+        assert run.kills < 25, seed
+        file = json.loads(state.read_bytes())["files"][0] if state.exists() else {"place": []}
+        if file["place"]:
+            assert file["place"][0] <= min(lane["low"] for lane in file["lanes"]), seed
+            places.append(file["place"][0])
+    report = run.finish()
+    got = [sent for arrivals in run.arrivals for sent in delivered(arrivals)]
+    assert {sent.message_id: sent.text for sent in got} == uninterrupted(cli, tmp_path), seed
+    assert max(run.resent()) <= WINDOW, f"seed {seed}: {run.resent()}"
+    check_books(books, report, tmp_path, seed)
+    check_order(got, tmp_path, seed)
 
 
 GROUPED = """\

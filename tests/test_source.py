@@ -755,7 +755,9 @@ def test_ragged_rows_keep_their_places_wherever_blocks_end_and_reading_begins(
             assert rows_of(Path(name), "t.csv", start) == expected[start:]
 
 
-ROWS: Final = st.lists(st.sampled_from(['"', '""', ",", "\n", "\r", "\r\n", "a", " ", "é"]))
+ROWS: Final = st.lists(
+    st.sampled_from(['"', '""', ",", "\n", "\r", "\r\n", "a", " ", "é", "\ufeff"])
+)
 
 
 @MANY

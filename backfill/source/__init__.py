@@ -15,6 +15,7 @@ from backfill.source.files import (
     open_raw,
     unmixed,
 )
+from backfill.source.place import Place, Places
 from backfill.source.span import JSON_KIND, LINE, WHICH, WHY, Broken, Groups, Origin, Reader, Span
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = [
     "Dialect",
     "Groups",
     "Origin",
+    "Place",
+    "Places",
     "Reader",
     "SourceFile",
     "Span",

@@ -6,10 +6,9 @@ row shifted, one bad byte failing the file.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -19,6 +18,9 @@ from backfill.codes import Code
 from backfill.source.dialect import Dialect
 from backfill.source.files import READ_FAULTS, open_raw
 from backfill.source.header import header_of, unreadable
+from backfill.source.parts import Parts, Unbroken, is_whole
+from backfill.source.place import BEGIN
+from backfill.source.ragged import RAGGED_MAX, no_rows, nulls, quiet, with_ragged
 from backfill.source.recode import is_utf8, mark, open_text, unmark, unmarked
 from backfill.source.span import Broken, Span
 from backfill.source.wholerows import (
@@ -34,33 +36,15 @@ if TYPE_CHECKING:
     from backfill.mapping.document import CsvDialect
     from backfill.source.dialect import Piece
     from backfill.source.files import SourceFile
+    from backfill.source.place import Place
 
 BLOCK_BYTES: Final = 1 << 20
 """A row that spans more than two blocks is refused by the parser."""
-
-RAGGED_MAX: Final = 10_000
-"""Arrow tells of the ragged rows before a row that is not; so many are kept in memory at most."""
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
 """Python's own limit, 128 KiB, is below ours: a ragged row must not lose its cells by it."""
 
 UNCLOSED: Final = "a quote is never closed, so that the rest of the file is one cell"
-
-
-@contextmanager
-def _quiet(handler: Any) -> Iterator[None]:
-    """Arrow reports what it cannot decode for the handler on stderr; it is told in another way."""
-    before = sys.unraisablehook
-
-    def hook(told: Any) -> None:
-        if told.object is not handler:
-            before(told)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 class _CareError(Exception):
@@ -84,29 +68,34 @@ class CsvReader:
         self._has_header = dialect.header is True
         self.schema = pa.schema([(name, pa.binary()) for name in self.columns])
         self.first_row = dialect.skip_lines + (2 if self._has_header else 1)
+        self._parts = Parts(file, dialect, self._as, self.columns)
 
     def spans(self, start: int) -> Iterator[Span]:
-        """Yield the rows from `start` on. A CSV has no index, so earlier rows are read and left."""
+        """Yield the rows from `start` on; earlier ones are read and left, from a known place on."""
         if not self._has_rows:
             return
-        done = start
+        done, place = start, self._parts.begin(start)
         try:
-            for span in self._from(start, self._blocks(), self._closed):
+            for span in self._from(start, place, self._blocks(place), self._closed):
                 yield span
-                done = span.stop
+                done, place = span.stop, span.place or place
         except _CareError:
-            yield from self._from(done, self._pieces(), self._closed_with_care)
+            yield from self._from(done, place, self._pieces(place), self._closed_with_care)
 
     def _from(
-        self, start: int, spans: Iterator[Span], closed: Callable[[Span], Span]
+        self, start: int, place: Place, spans: Iterator[Span], closed: Callable[[Span], Span]
     ) -> Iterator[Span]:
-        """Leave the rows before `start` out. A fault comes after all that was read before it."""
+        """Leave out rows before `start`, and what comes again. A fault comes after what was read.
+
+        place: where the spans begin.
+        """
         last: Span | None = None
         fault: BaseException | None = None
         try:
             for span in spans:
                 if last is not None and last.stop > start:
                     yield from last.tail(max(start - last.start, 0)).parts()
+                    start = last.stop
                 last = span
         except READ_FAULTS as found:
             fault = found
@@ -114,43 +103,78 @@ class CsvReader:
             whole = last if fault else closed(last)
             yield from whole.tail(max(start - last.start, 0)).parts()
         if fault is not None:
-            raise unreadable(
-                fault, self._file.path, row=self.first_row + (last.stop if last else 0)
-            ) from None
+            row = self.first_row + (last.stop if last else place.row)
+            raise unreadable(fault, self._file.path, row=row) from None
 
-    def _blocks(self) -> Iterator[Span]:
-        """Yield all rows as Arrow cuts them. Raises _CareError where it cannot."""
+    def _blocks(self, place: Place) -> Iterator[Span]:
+        """Yield the rows from a place on. Raises _CareError where Arrow cannot read on."""
         if not self._as.is_plain:
             raise _CareError
-        ragged: dict[int, Broken] = {}
-        base = self._dialect.skip_lines + self._leading + (1 if self._has_header else 0) + 1
-
-        def keep(row: Any) -> str:
-            ragged[row.number - base] = self._ragged(row)
-            return "skip" if len(ragged) <= RAGGED_MAX else "error"
-
-        row = 0
         try:
-            with _quiet(keep), open_text(self._file, self._dialect.encoding) as stream:
-                for batch in pa_csv.open_csv(stream, *self._settings(keep)):
-                    span = _with_ragged(row, batch, ragged)
-                    row = span.stop
-                    yield span
+            yield from self._in_parts(place)
         except READ_FAULTS:  # whole pieces come nearer to what is damaged, and name its row
             raise _CareError from None
-        if ragged:  # the file ends with ragged rows
-            yield _with_ragged(row, _no_rows(self.schema), ragged)
 
-    def _pieces(self) -> Iterator[Span]:
+    def _in_parts(self, place: Place) -> Iterator[Span]:
+        """Yield them part by part, and some of them again where the end of a part is moved."""
+        stop = self._parts.stop_after(place.offset)
+        while True:
+            last: Span | None = None
+            for span in self._part(place, stop):
+                if last is not None:
+                    yield last
+                last = span
+            if stop is not None and not is_whole(last):
+                stop = self._parts.moved(stop)
+                continue
+            if last is not None:
+                yield last
+            if stop is None or last is None:
+                return
+            place = self._parts.place(last.stop, stop)
+            stop = self._parts.stop_after(stop)
+
+    def _part(self, place: Place, stop: int | None) -> Iterator[Span]:
+        """Yield the rows of the bytes [place, stop) as Arrow cuts them."""
+        ragged: dict[int, Broken] = {}
+        row, lines = place.row, 1 - place.row
+        if place is BEGIN:
+            lines += self._dialect.skip_lines + self._leading + self._has_header
+
+        def keep(one: Any) -> str:
+            ragged[one.number - lines] = self._ragged(one)
+            return "skip" if len(ragged) <= RAGGED_MAX else "error"
+
+        settings = self._settings(keep, is_begin=place is BEGIN)
+        known = None if place is BEGIN else place
+        with quiet(keep), self._open(place, stop) as stream:
+            for batch in pa_csv.open_csv(stream, *settings):
+                span = with_ragged(row, batch, ragged, known)
+                row = span.stop
+                yield span
+        if ragged:  # the part ends with ragged rows
+            yield with_ragged(row, no_rows(self.schema), ragged, known)
+
+    def _open(self, place: Place, stop: int | None) -> Any:
+        """Open the bytes [place, stop) as Arrow may have them in blocks."""
+        if self._parts.are_possible:
+            return self._parts.open(place.offset, stop, block_bytes=BLOCK_BYTES)
+        return Unbroken(open_text(self._file, self._dialect.encoding))
+
+    def _pieces(self, place: Place) -> Iterator[Span]:
         """Yield the same rows from whole pieces, and each that is too long as a broken one."""
-        skip_lines = self._dialect.skip_lines + (self._leading if self._as.is_plain else 0)
-        row, has_header = 0, self._has_header
+        row, has_header, skip_lines = place.row, False, 0
+        if place is BEGIN:
+            has_header = self._has_header
+            skip_lines = self._dialect.skip_lines + (self._leading if self._as.is_plain else 0)
         with open_text(self._file, self._dialect.encoding) as stream:
+            if place is not BEGIN:
+                stream.seek(place.offset)
             pieces = whole_rows(stream, self._as.grammar, skip_lines=skip_lines)
             for found in self._as.before_end(pieces):
                 piece = self._piece(found)
                 if piece is None:
-                    span = Span(row, _nulls(self.schema), {0: self._unsplit(found)})
+                    span = Span(row, nulls(self.schema), {0: self._unsplit(found)})
                 elif piece:
                     span = self._span(row, piece, has_header=has_header)
                 else:
@@ -171,19 +195,22 @@ class CsvReader:
 
     def _span(self, row: int, piece: bytes, *, has_header: bool) -> Span:
         """Return the rows of a piece; a byte that is no text is marked while Arrow has it."""
-        text = mark(piece)
+        text = marked = mark(piece)
+        if text.startswith(codecs.BOM_UTF8):  # not the file's, and Arrow would take it away
+            text = codecs.BOM_UTF8 + text
         ragged: dict[int, Broken] = {}
 
         def keep(one: Any) -> str:
             ragged[row + one.number - 1 - has_header] = self._ragged(one)
             return "skip"
 
-        read, parse, convert = self._settings(keep)
-        read.skip_rows, read.skip_rows_after_names = 0, int(has_header)
+        read, parse, convert = self._settings(keep, is_begin=False)
+        read.skip_rows_after_names = int(has_header)
         read.block_size = len(text) + 1
         table = pa_csv.read_csv(pa.BufferReader(text), read, parse, convert).combine_chunks()
-        batch = self._as.restored(next(iter(table.to_batches()), _no_rows(self.schema)))
-        span = _with_ragged(row, batch if text is piece else unmarked(batch), ragged, is_whole=True)
+        batch = self._as.restored(next(iter(table.to_batches()), no_rows(self.schema)))
+        batch = batch if marked is piece else unmarked(batch)
+        span = with_ragged(row, batch, ragged, None, is_whole=True)
         assert not ragged, "a ragged row outside of its piece"
         return span
 
@@ -233,16 +260,16 @@ class CsvReader:
                 return last
         cells = tuple(column[row].as_py() or b"" for column in last.batch.columns)
         broken = {**last.broken, row: Broken(Code.ROW_RAGGED, UNCLOSED, cells)}
-        return Span(last.start, last.batch, broken)
+        return Span(last.start, last.batch, broken, place=last.place)
 
-    def _settings(self, keep: Any) -> tuple[Any, Any, Any]:
-        dialect = self._dialect
+    def _settings(self, keep: Any, *, is_begin: bool) -> tuple[Any, Any, Any]:
+        """Return what Arrow is told. is_begin: of what is read first, with the header."""
         read = pa_csv.ReadOptions(
             use_threads=False,  # only then the handler learns the row's number
             block_size=BLOCK_BYTES,
             column_names=self.columns,
-            skip_rows=dialect.skip_lines + self._leading,
-            skip_rows_after_names=1 if self._has_header else 0,
+            skip_rows=self._dialect.skip_lines + self._leading if is_begin else 0,
+            skip_rows_after_names=int(is_begin and self._has_header),
         )
         parse = pa_csv.ParseOptions(
             delimiter=self._as.delimiter,
@@ -268,35 +295,3 @@ class CsvReader:
         padded = (cells + [""] * wanted)[:wanted]
         raw = (cell.encode(errors="surrogateescape") for cell in padded)
         return Broken(Code.ROW_RAGGED, reason, tuple(unmark(cell) for cell in raw))
-
-
-def _with_ragged(
-    start: int, batch: pa.RecordBatch, ragged: dict[int, Broken], *, is_whole: bool = False
-) -> Span:
-    """Put ragged rows back in their places as rows of nulls, so that the rows tile the file.
-
-    is_whole: those after the last row of the batch are of it, too, and not of the next one.
-    """
-    here: dict[int, Broken] = {}
-    stop = start + batch.num_rows
-    for row in sorted(ragged):  # each of them moves the end by one
-        if row > stop or (row == stop and batch.num_rows and not is_whole):
-            break
-        here[row - start] = ragged.pop(row)
-        stop += 1
-    if not here:
-        return Span(start, batch)
-    order: list[int | None] = []
-    following = iter(range(batch.num_rows))
-    for offset in range(stop - start):
-        order.append(None if offset in here else next(following))
-    taken = batch.take(pa.array(order, pa.int32()))
-    return Span(start, taken, here)
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)
-
-
-def _nulls(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([{}], schema=schema)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from backfill.mapping.uri import Address
+    from backfill.source.place import Place
     from backfill.source.remote import Object
     from backfill.source.span import Span
 
@@ -63,6 +64,8 @@ class SourceFile:
     sha256: str = ""
     address: Address | None = None
     """Where it is, if not on this machine."""
+    place: Place | None = None
+    """Where a run that goes on may begin to read."""
 
     @property
     def packing(self) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,8 +19,9 @@ import pyarrow.json as pa_json
 from backfill.codes import Code
 from backfill.columns import offsets
 from backfill.errors import SourceError
-from backfill.source.files import READ_FAULTS, open_stream
+from backfill.source.files import READ_FAULTS, open_raw, open_stream
 from backfill.source.jsontree import DEPTH_MAX, JSON_FIELD, column_of, parsed
+from backfill.source.place import BEGIN, STEP_BYTES, Place, begin_of, proof_of
 from backfill.source.span import LINE, Broken, Span
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ SAMPLE: Final = 64
 TEXT_KEYS_MAX: Final = 1_000
 KEY: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
 SPACES: Final = np.frombuffer(b" \t\r\n", np.uint8)
+HOW: Final = "lines"
+"""How rows are told apart; nothing that a mapping says changes it."""
+
 INEXACT: Final = re.compile(
     rb"[:\[,]\s*(?:-?(?:[0-9.]{16,}|[0-9]{10,}\.|0\.00000|[0-9]+\.[0-9]*0[\s,}\]]|[0-9.]+[eE]"
     rb"|Infinity)|-0\b|NaN)"
@@ -59,42 +64,70 @@ class JsonlReader:
         first = next(blocks, None)
         self.has_all_columns = next(blocks, None) is None
         blocks.close()
-        spans = [] if first is None else self._spans(first, 0)
+        spans = [] if first is None else self._spans(first[1], 0)
         names = (name for span in spans for name in span.batch.schema.names[:-1])
         self.columns = list(dict.fromkeys(names))
 
     def spans(self, start: int) -> Iterator[Span]:
         """Yield the rows from `start` on; blank lines are not rows."""
-        row = 0
-        for block in self._blocks():
+        place = self._begin(start)
+        row = place.row
+        for offset, block in self._blocks(place.offset):
             count = 1 if isinstance(block, bytes) else len(block)
             if row + count > start:
+                place = self._place(place, row, offset)
                 for span in self._spans(block, row):
                     if span.stop > start:
-                        yield from span.tail(max(start - span.start, 0)).parts()
+                        known = replace(span, place=None if place is BEGIN else place)
+                        yield from known.tail(max(start - span.start, 0)).parts()
             row += count
 
-    def _blocks(self) -> Any:
-        """Yield arrays of lines (binary, no blank ones), about BLOCK_BYTES each.
+    @property
+    def _is_stored(self) -> bool:
+        """Whether the lines are read as they stand, from anywhere."""
+        return self._file.address is None and self._file.packing is None
+
+    def _begin(self, start: int) -> Place:
+        """Return where to begin for the rows from `start` on: the file's begin, if in doubt."""
+        if self._file.place is not None and self._is_stored:
+            with suppress(OSError), open_raw(self._file) as stream:
+                return begin_of(stream, self._file.place, start, HOW)
+        return BEGIN
+
+    def _place(self, last: Place, row: int, offset: int) -> Place:
+        """Return the place of a line, or the last one where that is near enough."""
+        if offset < last.offset + STEP_BYTES or not self._is_stored:
+            return last
+        with suppress(OSError), open_raw(self._file) as stream:
+            return Place(row, offset, proof_of(stream, offset, HOW))
+        return last
+
+    def _blocks(self, begin: int = 0) -> Any:
+        """Yield arrays of lines (binary, no blank ones), about BLOCK_BYTES each, and their offset.
 
         Of a line that is too long its begin comes alone, as bytes; the rest is read and let go.
+        Blocks end where they would, had the file been read from its begin: what is too long must
+        not depend on that.
         """
-        rest = b""
+        rest, read = b"", begin
         try:
             with open_stream(self._file) as stream:
-                while block := bytes(stream.read(BLOCK_BYTES)):
-                    rest += block
+                if begin:
+                    stream.seek(begin)
+                while block := bytes(stream.read(BLOCK_BYTES - read % BLOCK_BYTES)):
+                    rest, read = rest + block, read + len(block)
                     end = rest.rfind(b"\n") + 1
-                    lines = _lines(rest[:end])
+                    lines, offset = _lines(rest[:end]), read - len(rest)
                     rest = rest[end:]
                     if len(lines):
-                        yield lines
+                        yield offset, lines
                     if len(rest) > LINE_BYTES_MAX:
-                        yield rest[:HEAD_BYTES]
-                        rest = _next_lines(stream)
+                        yield read - len(rest), rest[:HEAD_BYTES]
+                        rest, skipped = _next_lines(stream)
+                        read += skipped
             lines = _lines(rest)
             if len(lines):
-                yield lines
+                yield read - len(rest), lines
         except READ_FAULTS as fault:
             what = f"cannot be read: {fault}"
             raise SourceError(what, where=self._file.path, fix="check the export") from None
@@ -141,12 +174,14 @@ class JsonlReader:
         return None
 
 
-def _next_lines(stream: Any) -> bytes:
-    """Read a line to its end. Returns what is read of those after it."""
+def _next_lines(stream: Any) -> tuple[bytes, int]:
+    """Read a line to its end. Returns what is read of those after it, and how much was read."""
+    read = 0
     while block := bytes(stream.read(BLOCK_BYTES)):
+        read += len(block)
         if end := block.find(b"\n") + 1:
-            return block[end:]
-    return b""
+            return block[end:], read
+    return b"", read
 
 
 def _rows_at_once(lines: pa.BinaryArray) -> int:

@@ -219,19 +219,20 @@ class LetterLines(JsonlReader):
                 batch = batch.append_column(name, texts)
             yield Span(span.start, batch, span.broken)
 
-    def _blocks(self) -> Iterator[Any]:
+    def _blocks(self, begin: int = 0) -> Iterator[Any]:
+        assert begin == 0, "what the lines say is known from the first one on"
         self._said = []
-        for lines in super()._blocks():
+        for offset, lines in super()._blocks():
             if isinstance(lines, bytes):  # too long to be read; so it says of no row what it is
                 self._said.append(("", ""))
-                yield lines
+                yield offset, lines
                 continue
             made = []
             for line in lines.to_pylist():
                 bare, row, label = _stripped(line)
                 made.append(bare + b"\n")
                 self._said.append((row, label))
-            yield pa.array(made, pa.binary())
+            yield offset, pa.array(made, pa.binary())
 
 
 def _stripped(line: bytes) -> tuple[bytes, str, str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backfill.codes import Code
+    from backfill.source.place import Place
 
 JSON_KIND: Final = {b"backfill": b"json"}
 """Metadata of a text field whose values are JSON texts already (numbers digit by digit)."""
@@ -89,6 +90,8 @@ class Span:
     """By the row's offset in the batch."""
     origin: Origin | None = None
     groups: Groups | None = None
+    place: Place | None = None
+    """The begin of a row at or before its first one, where that is known."""
 
     @property
     def stop(self) -> int:
@@ -100,7 +103,8 @@ class Span:
         broken = {at - offset: row for at, row in self.broken.items() if at >= offset}
         origin = self.origin and self.origin.part(offset, None)
         groups = self.groups and self.groups.part(offset, self.batch.num_rows)
-        return Span(self.start + offset, self.batch.slice(offset), broken, origin, groups)
+        batch = self.batch.slice(offset)
+        return Span(self.start + offset, batch, broken, origin, groups, self.place)
 
     def parts(self) -> Iterator[Span]:
         """Yield the same rows in spans of at most BROKEN_MAX broken ones, for the memory's sake."""
@@ -111,7 +115,7 @@ class Span:
             broken = {row - first: self.broken[row] for row in at[n : n + BROKEN_MAX]}
             origin = self.origin and self.origin.part(first, stop)
             batch = self.batch.slice(first, stop - first)
-            yield Span(self.start + first, batch, broken, origin)
+            yield Span(self.start + first, batch, broken, origin, place=self.place)
             first = stop
 
     def head(self, count: int) -> Span:
@@ -119,7 +123,8 @@ class Span:
         broken = {at: row for at, row in self.broken.items() if at < count}
         origin = self.origin and self.origin.part(0, count)
         groups = self.groups and self.groups.part(0, count)
-        return Span(self.start, self.batch.slice(0, count), broken, origin, groups)
+        batch = self.batch.slice(0, count)
+        return Span(self.start, batch, broken, origin, groups, self.place)
 
     def followed_by(self, other: Span) -> Span:
         """Return the rows of both; the other begins where this one ends."""
