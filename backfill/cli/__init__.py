@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import click
 
 from backfill import spec
 from backfill.cli import signals, stdio
+from backfill.cli.manual import Pages
 from backfill.cli.outcome import guarded, leave
 
 VERBS: Final = {
@@ -26,8 +28,19 @@ VERBS: Final = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(Pages):
     """Loads a verb when it is called: `--help` stays quick."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if os.environ.get("NO_COLOR"):  # no-color.org: present and not empty
+            extra["color"] = False
+        return super().make_context(info_name, args, parent, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -52,12 +65,15 @@ class _Verbs(click.Group):
 def backfill() -> None:
     """Bring years of customer history into Customer.io.
 
-    A mapping file says how the columns of CSV, Parquet and JSON lines become messages.
+    A mapping file says how the columns of CSV, Parquet and JSON lines become messages. Every row is
+    checked, sent once, and counted; `backfill COMMAND --help` says more of each command.
 
     \b
     Example:
-      backfill check mappings/orders.yaml
+      backfill init exports/customers.csv
+      backfill check mappings/
       backfill run mappings/ --to sandbox
+      backfill sandbox show stats
     """
 
 
@@ -69,4 +85,5 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # a start makes 300,000 objects that stay: looking through them over and over costs a twentieth
     gc.set_threshold(10_000)
-    leave(guarded(backfill))
+    # one name however it was started: what the shells' completion goes by
+    leave(guarded(partial(backfill, prog_name="backfill")))
