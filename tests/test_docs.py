@@ -105,7 +105,9 @@ def test_every_key_of_the_language_is_in_the_reference() -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page, made of its headings as they are where it is shown."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
     return {
