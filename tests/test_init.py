@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,29 @@ def test_a_mapping_that_is_there_is_never_overwritten(cli: Cli) -> None:
     assert "mappings/people.yaml: this mapping is there already" in made.err
     assert "fix: choose another file with -o" in made.err
     assert mine.read_text() == "mine\n"
+
+
+def test_several_mappings_go_into_a_folder_with_or_without_its_slash(cli: Cli) -> None:
+    files = [ROOT / "samples" / name for name in ("companies.csv", "customers.csv")]
+    assert cli("init", *files, "-o", "one").code == 0
+    assert cli("init", *files, "-o", "two/").code == 0
+    for folder in ("one", "two"):
+        names = {path.name for path in (cli.folder / folder).iterdir()}
+        assert names == {"companies.yaml", "customers.yaml"}
+    done = cli("init", *files, "-o", "one.yaml")
+    assert (done.code, done.err) == (
+        2,
+        "one.yaml: several mappings cannot be one file\n"
+        "  fix: name a folder with -o, such as mappings/\n",
+    )
+
+
+def test_the_schema_that_a_proposal_names_is_the_one_it_says_how_to_write(cli: Cli) -> None:
+    assert cli("init", ROOT / "samples" / "customers.csv", "-o", "my/x.yaml").code == 0
+    head = (cli.folder / "my/x.yaml").read_text(encoding="utf-8")
+    (named,) = re.findall(r"\$schema=(\S+)", head)
+    (written,) = re.findall(r"backfill schema > (\S+), beside this file", head)
+    assert named == written
 
 
 def test_day_and_month_are_asked_for_and_never_guessed(cli: Cli) -> None:
