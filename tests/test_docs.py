@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -145,3 +148,67 @@ def test_every_page_can_be_reached_from_the_index_and_the_index_from_the_readme(
                 reached.add(target)
                 waiting.append(target)
     assert {page.resolve() for page in DOCS.rglob("*.md")} <= reached
+
+
+@pytest.mark.parametrize("picture", sorted(DOCS.rglob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_speaks_to_those_who_do_not_see_it_and_asks_nobody(picture: Path) -> None:
+    root = ET.parse(picture).getroot()
+    told = [one for one in root if one.tag.endswith(("}title", "}desc"))]
+    assert {str(one.get("id")) for one in told} == set(root.get("aria-labelledby", "").split())
+    assert all(one.text for one in told)
+    outside = re.sub(r'xmlns="[^"]+"', "", picture.read_text(encoding="utf-8"))
+    assert not re.search(r"https?:|href|@import|<script|url\((?!#)", outside)
+
+
+LINES: Final = DOCS / "moving" / "lines.py"
+
+
+def lines(folder: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Run docs/moving/lines.py as a person does."""
+    done = subprocess.run(
+        [sys.executable, LINES, *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_lines_come_out_of_packed_files_to_the_last_digit(tmp_path: Path) -> None:
+    first = (
+        '{"n": 12.30, "big": 123456789012345678901, "s": "é\\u00e9 \\"x\\"", "o": {"a.b": [1, {}]}}'
+    )
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(f"\ufeff{first}\r\n\r\n{{}}\n".encode()))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "a.json.gz", "deep/a.json.gz")
+        archive.writestr("deep/b.txt", '[{"c": 1},\n {"c": null}]')
+        archive.writestr(".DS_Store", "no JSON")
+    code, out, said = lines(tmp_path, "x.zip")
+    assert (code, said) == (0, "")
+    assert out.decode().splitlines() == [first, "{}", '{"c": 1}', '{"c": null}']
+    code, out, said = lines(tmp_path, "x.zip", "--lift", "o")
+    assert out.decode().splitlines()[0] == (
+        '{"n":12.30,"big":123456789012345678901,"s":"é\\u00e9 \\"x\\"","o.a.b":[1, {}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "said"),
+    [
+        (b'{"a": 1', [], "-: "),
+        (b'{"data": {}}', ["--in", "data"], "there is no array under 'data'; its keys are data"),
+        (b"[1]", [], "this is no JSON object: 1"),
+        (b"PK\x03\x04no zip", [], "File is not a zip file"),
+        (b"\x1f\x8b\x08", [], "-: "),
+        (b'{"a": "\xff"}', [], "-: "),
+    ],
+)
+def test_an_export_that_is_damaged_ends_in_its_place_and_no_traceback(
+    given: bytes, arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    code, _, told = lines(tmp_path, "-", *arguments, stdin=given)
+    assert code == 1
+    assert said in told
+    assert "\n  fix: " in told
+    assert "Traceback" not in told

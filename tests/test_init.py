@@ -214,11 +214,11 @@ def test_several_mappings_go_into_a_folder_with_or_without_its_slash(cli: Cli) -
         names = {path.name for path in (cli.folder / folder).iterdir()}
         assert names == {"companies.yaml", "customers.yaml"}
     done = cli("init", *files, "-o", "one.yaml")
-    assert (done.code, done.err) == (
-        2,
-        "one.yaml: several mappings cannot be one file\n"
-        "  fix: name a folder with -o, such as mappings/\n",
-    )
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "one.yaml: several mappings cannot be one file",
+        "  fix: name a folder with -o, such as mappings/",
+    ]
 
 
 def test_the_schema_that_a_proposal_names_is_the_one_it_says_how_to_write(cli: Cli) -> None:
