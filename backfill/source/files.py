@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from backfill.errors import SourceError, UsageError
-from backfill.mapping.uri import AddressError, address_of, local_of, shown
+from backfill.mapping.uri import AddressError, address_of, local_of, shown, why_missing
 from backfill.source import remote
 from backfill.source.trouble import changed
 
@@ -103,7 +103,8 @@ def _local(path: str, base: Path, file_format: str | None) -> list[Path]:
     if glob.has_magic(path):
         return _matching(full)
     near = get_close_matches(full.name, _names_in(full.parent), n=1)
-    fix = f"did you mean '{near[0]}'?" if near else "correct the path"
+    fix = why_missing(path, is_there=lambda other: (base / other).exists())
+    fix = fix or (f"did you mean '{near[0]}'?" if near else "correct the path")
     raise UsageError("there is no such file", where=full, fix=fix)
 
 
