@@ -116,6 +116,28 @@ def test_the_usage_has_the_same_name_however_the_program_was_started(cli: Cli) -
     assert done.err.splitlines()[0] == "Usage: backfill run [OPTIONS] MAPPING…"
 
 
+def test_a_command_that_is_nearly_right_is_told_which_one_is_meant(cli: Cli) -> None:
+    done = cli("chek", "mappings")
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        "Error: No such command 'chek'. Did you mean 'check'?",
+    )
+    assert cli("frobnicate").err.splitlines()[-1] == "Error: No such command 'frobnicate'."
+
+
+def test_data_in_the_place_of_a_mapping_is_told_how_to_get_one(cli: Cli) -> None:
+    (cli.folder / "people.csv").write_text("id\n1\n")
+    for verb in ("run", "check", "preview"):
+        done = cli(verb, "people.csv")
+        assert (done.code, done.err.splitlines()) == (
+            2,
+            [
+                "people.csv: this is data, no mapping",
+                "  fix: backfill init people.csv writes a mapping for it",
+            ],
+        )
+
+
 def on_a_terminal(folder: Path, *arguments: str, **more: str) -> str:
     """Run the command on a terminal and return what it wrote there."""
     child, terminal = pty.fork()

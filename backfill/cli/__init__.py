@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
 
@@ -53,6 +54,16 @@ class _Verbs(Pages):
         command = getattr(importlib.import_module(f"backfill.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as fault:
+            if near := get_close_matches(args[0], VERBS, 1):
+                ctx.fail(f"{fault.message} Did you mean '{near[0]}'?")
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

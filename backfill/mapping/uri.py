@@ -16,6 +16,17 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FORMATS: Final = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+"""What a file of a source is, by its ending."""
+
 KINDS: Final = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 OTHER_NAMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az", "wasb": "az"}
 OPTIONS: Final = {

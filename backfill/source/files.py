@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from backfill.errors import SourceError, UsageError
-from backfill.mapping.uri import AddressError, address_of, local_of, shown, why_missing
+from backfill.mapping.uri import (
+    FORMATS,
+    AddressError,
+    address_of,
+    local_of,
+    shown,
+    why_missing,
+)
 from backfill.source import remote
 from backfill.source.trouble import changed
 
@@ -31,15 +38,6 @@ if TYPE_CHECKING:
     from backfill.source.remote import Object
     from backfill.source.span import Span
 
-FORMATS: Final = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
 """What the readers and unpackers raise for a file that is damaged."""
 
@@ -77,7 +75,7 @@ def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> lis
     """
     files = [file for path in paths for file in _found(path, base, file_format)]
     if len({file.format for file in files}) > 1:
-        fix = "use one format a mapping, or say format: and name the files"
+        fix = "one mapping reads one format: name the files, or a pattern such as *.csv"
         where = ", ".join(map(shown, paths))
         raise UsageError("the source mixes formats", where=where, fix=fix)
     return files
