@@ -1,11 +1,11 @@
 """What `--help` says beside the command itself, as a manual would, and in which order.
 
-Options in groups, examples, exit codes, files, environment. What a command does stands in its file.
+Options in groups, exit codes, files, environment. What a command does, and its example, stand in
+the command's own file.
 """
 
 from __future__ import annotations
 
-import inspect
 from typing import Final, NamedTuple
 
 import click
@@ -26,9 +26,6 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 """The section of `--help` that an option stands in, by the name of its parameter."""
-
-EXAMPLE: Final = "\b\nExample:\n"
-"""What begins the examples in the docstring of a command."""
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "every row delivered, filtered or unchanged; or nothing new",
@@ -125,13 +122,6 @@ MANUAL: Final[dict[str, Entry]] = {
 class Page(click.Command):
     """A command whose `--help` reads like a page of a manual, in at most 80 columns."""
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command does, without its examples."""
-        del ctx
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(_told(self)[0])
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by group, then the commands below this one."""
         left = {
@@ -150,10 +140,7 @@ class Page(click.Command):
             self.format_commands(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, and what the manual lists of the command."""
-        if examples := _told(self)[1]:
-            with formatter.section("Examples"):
-                formatter.write_text(f"\b\n{examples}")
+        """Write what the manual lists of the command."""
         names = ctx.command_path.split()
         entry = MANUAL.get(names[min(1, len(names) - 1)])
         if entry is None:
@@ -172,9 +159,3 @@ class Page(click.Command):
 
 class Pages(Page, click.Group):
     """The same of a command that has others below it."""
-
-
-def _told(command: click.Command) -> tuple[str, str]:
-    """Return what a command says of itself, and its examples, from its docstring."""
-    text, _, examples = inspect.cleandoc(command.help or "").partition(EXAMPLE)
-    return text.strip(), "\n".join(line.removeprefix("  ") for line in examples.splitlines())
