@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,29 @@ def test_a_mapping_that_is_there_is_never_overwritten(cli: Cli) -> None:
     assert "mappings/people.yaml: this mapping is there already" in made.err
     assert "fix: choose another file with -o" in made.err
     assert mine.read_text() == "mine\n"
+
+
+def test_several_mappings_go_into_a_folder_with_or_without_its_slash(cli: Cli) -> None:
+    files = [ROOT / "samples" / name for name in ("companies.csv", "customers.csv")]
+    assert cli("init", *files, "-o", "one").code == 0
+    assert cli("init", *files, "-o", "two/").code == 0
+    for folder in ("one", "two"):
+        names = {path.name for path in (cli.folder / folder).iterdir()}
+        assert names == {"companies.yaml", "customers.yaml"}
+    done = cli("init", *files, "-o", "one.yaml")
+    assert done.code == 2
+    assert done.err.splitlines() == [
+        "one.yaml: several mappings cannot be one file",
+        "  fix: name a folder with -o, such as mappings/",
+    ]
+
+
+def test_the_schema_that_a_proposal_names_is_the_one_it_says_how_to_write(cli: Cli) -> None:
+    assert cli("init", ROOT / "samples" / "customers.csv", "-o", "my/x.yaml").code == 0
+    head = (cli.folder / "my/x.yaml").read_text(encoding="utf-8")
+    (named,) = re.findall(r"\$schema=(\S+)", head)
+    (written,) = re.findall(r"backfill schema > (\S+), beside this file", head)
+    assert named == written
 
 
 def test_day_and_month_are_asked_for_and_never_guessed(cli: Cli) -> None:
@@ -441,6 +465,9 @@ def test_a_key_that_comes_twice_where_nobody_looked_is_no_key(
         ("a.csv", b"PK\x03\x04rest", "this is a ZIP file or an Excel workbook, not CSV"),
         ("a.csv", b"\x1f\x8brest", "this is packed by gzip, not CSV"),
         ("a.json", b'[{"id": 1}]', "this is one JSON array, not one object a line"),
+        ("a.json", b'{\n  "data": [{"id": 1}]\n}\n', "this is JSON over several lines"),
+        ("a.avro", b"Obj\x01\x04\x14avro.codec", "this is Avro, not CSV"),
+        ("a.yaml", b"version: 1\n", "this is a mapping, no data"),
         ("a.bin", b"\x00\x01\x02", "this is neither CSV nor Parquet nor JSON lines"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),
         ("a.csv", b"x,y\n1.5,2.5\n1.5,2.5\n", "no column can name a person or an object"),

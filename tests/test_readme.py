@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -102,6 +103,28 @@ def test_the_first_migration_runs_as_it_is_printed(fresh: tuple[Path, dict[str, 
     assert re.search(r"^people: saved \S+ → http://127\.0\.0\.1:\d+$", ran.stdout, re.MULTILINE)
     again = _run("CUSTOMERIO_WRITE_KEY=key backfill run my/people.yaml", fresh)
     assert "nothing new" in again.stdout
+
+
+MIGRATION = (ROOT / "docs" / "first-migration.md").read_text(encoding="utf-8")
+
+
+def test_the_long_migration_runs_as_it_is_printed_and_says_what_is_printed(
+    fresh: tuple[Path, dict[str, str]],
+) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", MIGRATION, re.DOTALL)
+    assert len(blocks) == 8
+    script = "\n".join(blocks).replace("CUSTOMERIO_WRITE_KEY=...", "CUSTOMERIO_WRITE_KEY=key")
+    ran = _run(script, fresh)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for text in re.findall(r"```text\n(.*?)```", MIGRATION, re.DOTALL):
+        assert [line for line in text.splitlines() if line.strip() not in ran.stdout] == []
+    asked = _run("backfill status --json; backfill status --json --state .backfill-test", fresh)
+    real, rehearsed = [json.loads(line)["streams"] for line in asked.stdout.splitlines()]
+    delivered = {one["stream"]: one["rows"]["delivered"] for one in real}
+    assert delivered == {"customers": 59, "orders": 412, "late": 1}  # and one by the retry
+    assert [one["rows"]["delivered"] for one in rehearsed] == [20, 20]
+    corrected = _run("backfill sandbox show person 61 --db elsewhere.sqlite", fresh)
+    assert "bob@example.com" in corrected.stdout
 
 
 PROMISES = re.findall(r"\| `([^`|]*pytest tests/[^`|]*)` \|", README)

@@ -152,6 +152,15 @@ def test_star_takes_every_column_that_matches_and_is_not_named_elsewhere(tmp_pat
     assert list(properties[0]) == ["plan", "z", "a", "plain"], "in the order of the columns"
 
 
+def test_what_star_leaves_out_is_written_like_what_it_takes(tmp_path: Path) -> None:
+    """A pattern that left nothing out would send what somebody meant to keep."""
+    header = "id,plan,total,at,context_ip,context_page,sent_at,at_x,plain"
+    rows(tmp_path, f"1,x,5,{AT},I,P,S,X,Z", header=header)
+    star = {"columns": "*", "except": ["context_*", "*_at", "id", "tot?l", "at"]}
+    made = build(document({**TRACK, "properties": {"*": star}}), tmp_path)
+    assert made.messages[0][0]["properties"] == {"plan": "x", "at_x": "X", "plain": "Z"}
+
+
 def test_star_stands_in_objects_context_and_traits_too(tmp_path: Path) -> None:
     rows(tmp_path, "1,x,5,2,3", header="id,plan,a.b,a.c,[d]")
     message = {

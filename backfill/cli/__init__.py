@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-from typing import Final
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, Final
 
 import click
 
 from backfill import spec
 from backfill.cli import signals, stdio
+from backfill.cli.manual import Pages
 from backfill.cli.outcome import guarded, leave
 
 VERBS: Final = {
@@ -26,8 +29,19 @@ VERBS: Final = {
 }
 
 
-class _Verbs(click.Group):
+class _Verbs(Pages):
     """Loads a verb when it is called: `--help` stays quick."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if os.environ.get("NO_COLOR"):  # no-color.org: present and not empty
+            extra["color"] = False
+        return super().make_context(info_name, args, parent, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -41,6 +55,16 @@ class _Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as fault:
+            if near := get_close_matches(args[0], VERBS, 1):
+                ctx.fail(f"{fault.message} Did you mean '{near[0]}'?")
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -52,12 +76,15 @@ class _Verbs(click.Group):
 def backfill() -> None:
     """Bring years of customer history into Customer.io.
 
-    A mapping file says how the columns of CSV, Parquet and JSON lines become messages.
+    A mapping file says how the columns of CSV, Parquet and JSON lines become messages. Every row is
+    checked, sent once, and counted; `backfill COMMAND --help` says more of each command.
 
     \b
     Example:
-      backfill check mappings/orders.yaml
+      backfill init exports/customers.csv
+      backfill check mappings/
       backfill run mappings/ --to sandbox
+      backfill sandbox show stats
     """
 
 
@@ -69,4 +96,5 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # a start makes 300,000 objects that stay: looking through them over and over costs a twentieth
     gc.set_threshold(10_000)
-    leave(guarded(backfill))
+    # one name however it was started: what the shells' completion goes by
+    leave(guarded(partial(backfill, prog_name="backfill")))

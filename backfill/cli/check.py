@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from backfill.cli import options
+from backfill.cli.manual import Page
 from backfill.cli.run import worst
 
 
-@click.command(short_help="Every fault of the mapping, then every row. Nothing is sent.")
+@click.command(cls=Page, short_help="Every fault of the mapping, then every row. Nothing is sent.")
 @options.MAPPINGS
 @options.SOURCE
 @options.LIMIT

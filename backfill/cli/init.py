@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from backfill import spec
-from backfill.cli import options
+from backfill.cli import complete, options
+from backfill.cli.manual import Page
 from backfill.codes import Code
 from backfill.errors import UsageError
 
@@ -25,8 +26,8 @@ WIDE: Final = 40
 """Characters of a cell that are shown."""
 
 
-@click.command(short_help="Look at data and propose a commented mapping.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.command(cls=Page, short_help="Look at data and propose a commented mapping.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", shell_complete=complete.files)
 @click.option("--type", "kind", type=click.Choice(list(spec.TYPES)), help="The type of message.")
 @click.option(
     "-o", "--out", metavar="PATH", help="Where to write; several files: a folder.  [mappings/]"

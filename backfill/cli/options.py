@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backfill.cli import complete
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,22 +20,39 @@ if TYPE_CHECKING:
 BEGIN_AGAIN = {"--restart", "--yes", "--use-previous"}
 """Not in the command that resumes: it is to go on, not to begin again."""
 
-MAPPINGS = click.argument("mappings", nargs=-1, required=True, metavar="MAPPING…")
-SOURCE = click.option(
-    "--source", "sources", multiple=True, metavar="PATH", help="Instead of the mapping's path."
+MAPPINGS = click.argument(
+    "mappings", nargs=-1, required=True, metavar="MAPPING…", shell_complete=complete.mappings
 )
-LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
+SOURCE = click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="PATH",
+    shell_complete=complete.files,
+    help="Instead of the mapping's path; may be given again.",
+)
+LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
 STATE = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
     default=".backfill",
     envvar="BACKFILL_STATE",
     show_default=True,
+    metavar="DIRECTORY",
     help="The folder of the state.",
 )
-TO = click.option("--to", metavar="us|eu|sandbox|URL", help="The destination.")
+TO = click.option(
+    "--to",
+    metavar="us|eu|sandbox|URL",
+    shell_complete=complete.destinations,
+    help="The destination. Without it: the region in the key, else BACKFILL_TO, else us.",
+)
 KEY_FILE = click.option(
-    "--write-key-file", "key_file", metavar="PATH", help="The file of the write key; - is stdin."
+    "--write-key-file",
+    "key_file",
+    metavar="PATH",
+    shell_complete=complete.files,
+    help="The file of the write key; - is stdin.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="The last line of stdout is JSON.")
 RECENT = click.option(
@@ -99,10 +118,27 @@ MAX_REJECTS = click.option(
 def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that override `delivery:`."""
     for option in (
-        click.option("--batch-messages", type=click.IntRange(1), help="Messages a request."),
-        click.option("--batch-bytes", type=click.IntRange(1000, 500_000), help="Bytes a request."),
-        click.option("--connections", type=click.IntRange(1, 64), help="Requests at a time."),
-        click.option("--rate", callback=rate, metavar="N|unlimited", help="Requests a second."),
+        click.option(
+            "--batch-messages", type=click.IntRange(1), metavar="N", help="Messages a request."
+        ),
+        click.option(
+            "--batch-bytes",
+            type=click.IntRange(1000, 500_000),
+            metavar="N",
+            help="Bytes a request.",
+        ),
+        click.option(
+            "--connections", type=click.IntRange(1, 64), metavar="N", help="Requests at a time."
+        ),
+        click.option(
+            "--rate",
+            callback=rate,
+            metavar="N|unlimited",
+            shell_complete=lambda _ctx, _param, start: [
+                word for word in ("unlimited",) if word.startswith(start)
+            ],
+            help="Requests a second.",
+        ),
     ):
         command = option(command)
     return command

@@ -7,10 +7,11 @@ import json
 import click
 
 from backfill.cli import options
+from backfill.cli.manual import Page
 from backfill.errors import DestinationError, ResumableError
 
 
-@click.command(short_help="Is the key good, and is this its region?")
+@click.command(cls=Page, short_help="Is the key good, and is this its region?")
 @options.TO
 @options.KEY_FILE
 @options.JSON

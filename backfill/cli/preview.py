@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from backfill.cli import options
+from backfill.cli import complete, options
 from backfill.cli.layout import lines_of
+from backfill.cli.manual import Page
 
 if TYPE_CHECKING:
     from backfill.mapping.origin import Origins
@@ -23,11 +24,24 @@ WIDE: Final = 120
 CELLS_WIDTH: Final = 46
 
 
-@click.command(short_help="The exact messages of some rows, beside the row.")
-@click.argument("mapping")
+@click.command(cls=Page, short_help="The exact messages of some rows, beside the row.")
+@click.argument("mapping", shell_complete=complete.mappings)
 @options.SOURCE
-@click.option("-n", "count", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--row", type=click.IntRange(1), help="Begin at this row, as a spreadsheet counts.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How many rows.",
+)
+@click.option(
+    "--row",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Begin at this row, as a spreadsheet counts.",
+)
 @click.option(
     "--explain", is_flag=True, help="Say which line of the mapping each member comes from."
 )

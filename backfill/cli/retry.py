@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backfill.cli import options, signals
+from backfill.cli.manual import Page
 from backfill.cli.run import ended, shown
 
 if TYPE_CHECKING:
     from backfill.report import Report
 
 
-@click.command(short_help="Send the rejects (or held rows) after they were corrected.")
+@click.command(cls=Page, short_help="Send the rejects (or held rows) after they were corrected.")
 @options.MAPPINGS
 @click.option("--held", "is_held", is_flag=True, help="The rows of held.csv: send them now.")
 @options.TO

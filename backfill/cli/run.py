@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backfill.cli import options, signals
+from backfill.cli.manual import Page
 from backfill.errors import BackfillError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from backfill.report import Report
 
 
-@click.command(short_help="Send, checkpoint, report; the same command again resumes.")
+@click.command(cls=Page, short_help="Send, checkpoint, report; the same command again resumes.")
 @options.MAPPINGS
 @options.SOURCE
 @options.TO

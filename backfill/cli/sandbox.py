@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backfill.cli.manual import Page, Pages
 from backfill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +23,20 @@ DB = click.option(
 )
 
 
-@click.group(invoke_without_command=True, short_help="The local stand-in of the destination.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8722, show_default=True)
+@click.group(
+    cls=Pages, invoke_without_command=True, short_help="The local stand-in of the destination."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8722,
+    show_default=True,
+    metavar="N",
+    help="Where it listens; 0 takes a free one.",
+)
 @DB
 @click.option("--faults", metavar="KIND:P,…", help="For example 429:0.05,500:0.02,reset:0.01.")
-@click.option("--seed", type=int, default=0, help="Draws the same faults again.")
+@click.option("--seed", type=int, default=0, metavar="N", help="Draws the same faults again.")
 @click.pass_context
 def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed: int) -> None:
     """Serve the local stand-in of the destination on loopback, until it is stopped.
@@ -56,7 +66,9 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
     serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
 
 
-@sandbox.command(short_help="What it received: person ID, timeline ID, object TYPE ID, stats.")
+@sandbox.command(
+    cls=Page, short_help="What it received: person ID, timeline ID, object TYPE ID, stats."
+)
 @click.argument("what", type=click.Choice(["person", "timeline", "object", "stats"]))
 @click.argument("ids", nargs=-1)
 @DB

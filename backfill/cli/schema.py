@@ -6,8 +6,10 @@ import json
 
 import click
 
+from backfill.cli.manual import Page
 
-@click.command(short_help="The JSON Schema of the mapping language.")
+
+@click.command(cls=Page, short_help="The JSON Schema of the mapping language.")
 def schema() -> None:
     """Print the JSON Schema of the mapping language, made from the models that check it.
 

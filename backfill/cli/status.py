@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from backfill.cli import options
+from backfill.cli import complete, options
+from backfill.cli.manual import Page
 from backfill.errors import ExitCode, MismatchError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ LINES_MAX: Final = 18
 MINUTE_S: Final = 60
 
 
-@click.command(short_help="Where each stream stands, from the state alone.")
-@click.argument("mappings", nargs=-1, metavar="[MAPPING…]")
+@click.command(cls=Page, short_help="Where each stream stands, from the state alone.")
+@click.argument("mappings", nargs=-1, metavar="[MAPPING…]", shell_complete=complete.mappings)
 @options.STATE
 @options.JSON
 def status(mappings: tuple[str, ...], *, state: Path, as_json: bool) -> int:

@@ -87,7 +87,7 @@ HOVER: Final[dict[str, dict[str, str]]] = {
     "StarForm": {
         "columns": 'Columns whose name is like this; * is any text, ? any character: "prop_*".',
         "strip": "What is taken off the front of a column's name.",
-        "except": "Columns to leave out.",
+        "except": 'Columns to leave out, written as in columns: "*_at".',
     },
     "JsonForm": {"json": "A column of JSON texts; checked, and passed on unchanged in meaning."},
     "IdentifyMessage": {**PERSON, "timestamp": UPDATED, "traits": TRAITS},

@@ -23,6 +23,7 @@ from backfill.mapping.reads import Expression, columns_of, expressions_of, named
 from backfill.mapping.star import Refused, Writer, matches, source_faults, stars_of, taken
 from backfill.mapping.strict_yaml import Path, parse
 from backfill.mapping.tree import walk
+from backfill.mapping.uri import FORMATS
 from backfill.mapping.words import lint_of, nearest, path_of
 
 if TYPE_CHECKING:
@@ -255,7 +256,11 @@ def _text(path: FilePath) -> str:
     try:
         if path.is_dir():
             raise UsageError("this is a folder", where=path, fix="name a mapping file")
-        if path.stat().st_size > BYTES_MAX:
+        size_bytes = path.stat().st_size
+        if path.suffix.lower() in FORMATS:
+            fix = f"backfill init {path} writes a mapping for it"
+            raise UsageError("this is data, no mapping", where=path, fix=fix)
+        if size_bytes > BYTES_MAX:
             raise UsageError("a mapping over 1 MiB is refused", where=path, fix="split it")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

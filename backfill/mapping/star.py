@@ -34,10 +34,15 @@ class Refused(NamedTuple):
 
 
 def matches(form: StarForm, column: str) -> bool:
-    """Whether a column's name fits: `*` is any text, `?` any character, all else is itself."""
-    return column not in form.except_ and any(
+    """Whether a column's name fits, and no `except` fits it too."""
+    return _is_like(column, form.columns) and not _is_like(column, form.except_)
+
+
+def _is_like(column: str, patterns: Sequence[str]) -> bool:
+    """Whether a name is like one of the patterns: `*` is any text, `?` any character."""
+    return any(
         re.fullmatch(re.escape(one).replace(r"\*", ".*").replace(r"\?", "."), column, re.DOTALL)
-        for one in form.columns
+        for one in patterns
     )
 
 

@@ -88,6 +88,11 @@ class _GiveUpError(Exception):
     pass
 
 
+BACKSLASH: Final = (
+    "in double quotes \\ begins a sign of its own: use single quotes, or / between folders"
+)
+
+
 def parse(text: str, path: str) -> Yaml:
     """Read one document; where `lints` has faults of the text, `value` is not to be used."""
     found = Yaml(path, text=text)
@@ -100,9 +105,9 @@ def parse(text: str, path: str) -> Yaml:
         mark = fault.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = f"this is not YAML: {fault.problem or fault.context or 'it cannot be read'}"
-        found.lints.append(
-            Lint(Place(path, line, column), "yaml-syntax", what, "check quotes, colons and indents")
-        )
+        is_escape = "escape" in (fault.problem or "")
+        fix = BACKSLASH if is_escape else "check quotes, colons and indents"
+        found.lints.append(Lint(Place(path, line, column), "yaml-syntax", what, fix))
     except YAMLError as fault:
         what = f"this is not YAML: {str(fault).splitlines()[0]}"
         found.lints.append(

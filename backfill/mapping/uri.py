@@ -9,8 +9,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORMATS: Final = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+"""What a file of a source is, by its ending."""
 
 KINDS: Final = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 OTHER_NAMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az", "wasb": "az"}
@@ -27,7 +42,10 @@ ALLOWED: Final = {
     "project_id": re.compile("[a-z0-9.:-]+"),
     "account_name": re.compile("[a-z0-9]+"),
 }
-URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+"""One letter before the colon is a drive of Windows, however many slashes follow."""
+
+DRIVE: Final = re.compile(r"\A/(?=[A-Za-z]:[/\\])")
 QUERY: Final = re.compile(r"\?[A-Za-z_][A-Za-z0-9_-]*=.*\Z", re.DOTALL)
 BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 CONTAINER_OF: Final = re.compile(BUCKET.pattern + r"@[a-z0-9]+(\.[a-z0-9.-]+)?")
@@ -114,8 +132,24 @@ def shown(path: str) -> str:
 def local_of(path: str) -> str:
     """Return the path that a `file://` URI means; any other one as it is."""
     if path[:8].lower() == "file:///":
-        return unquote(path[7:])
+        return DRIVE.sub("", unquote(path[7:]))  # file:///C:/x is C:/x
     return path
+
+
+def why_missing(path: str, *, is_there: Callable[[str], bool]) -> str | None:
+    """Return the fix where a path is missing because of how Windows writes paths, else None.
+
+    is_there: whether there is a file of this name.
+    """
+    if any(character in path for character in "\n\t\r\a\b\f\v"):
+        return "in double quotes \\n and \\t are signs of their own: write / between the names"
+    windows = PureWindowsPath(path)
+    if (slashed := windows.as_posix()) != path and is_there(slashed):
+        return f"write / between the names: {slashed}"
+    if windows.drive[1:] == ":" and windows.root:
+        here = "/".join(["/mnt", windows.drive[0].lower(), *windows.parts[1:]])
+        return f"this is a path of Windows; under WSL it is {here}"
+    return None
 
 
 def address_of(path: str) -> Address | None:

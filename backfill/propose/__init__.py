@@ -70,12 +70,13 @@ def _place(stream: Stream, out: str | None, *, is_alone: bool) -> Path:
     if out is None:
         return Path(FOLDER) / f"{stream.name}.yaml"
     place = Path(out)
-    if place.is_dir() or out.endswith(os.sep):
+    is_file = place.suffix in {".yaml", ".yml"}
+    if place.is_dir() or out.endswith(("/", os.sep)) or not (is_alone or is_file):
         return place / f"{stream.name}.yaml"
     if not is_alone:
         fix = "name a folder with -o, such as mappings/"
         raise UsageError("several mappings cannot be one file", where=out, fix=fix)
-    if place.suffix not in {".yaml", ".yml"}:
+    if not is_file:
         raise UsageError("a mapping ends in .yaml", where=out, fix=f"write -o {out}.yaml")
     return place
 
@@ -164,7 +165,7 @@ def _origin(stream: Stream, place: Path) -> Origin:
         head=(
             f"Proposed by `backfill init`, which looked at {looked(stream)}.",
             "What it assumed and could not prove is marked LOOK. The editor's help:",
-            "backfill schema > backfill.schema.json, beside this file.",
+            "backfill schema > schema.json, beside this file.",
         ),
     )
 

@@ -26,7 +26,12 @@ FEW_BAD: Final = 0.05
 """So few broken characters among many good ones are damage, not another encoding."""
 
 MAGIC: Final = (
-    (b"PK\x03\x04", "a ZIP file or an Excel workbook", "export the sheet as CSV"),
+    (
+        b"PK\x03\x04",
+        "a ZIP file or an Excel workbook",
+        "unpack it first (docs/moving says how), or export the sheet as CSV",
+    ),
+    (b"Obj\x01", "Avro", "pip install fastavro, then: fastavro FILE > rows.jsonl"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "export the sheet as CSV"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
     (b"%PDF", "a PDF", "export the data as CSV"),

@@ -111,6 +111,9 @@ def format_by_content(path: Path) -> str | None:
     if head.startswith(b"PAR1"):
         return "parquet"
     if start.startswith(b"{"):
+        if start[1:].lstrip(b" \t")[:1] in b"\r\n" and path.suffix.lower() == ".json":
+            fix = "make lines of it: docs/moving/lines.py does, or jq -c"
+            raise UsageError("this is JSON over several lines", where=path, fix=fix)
         return "jsonl"
     if start.startswith(b"[") and path.suffix.lower() == ".json":
         fix = "turn it into JSON lines first, for example: jq -c '.[]'"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill.errors import UsageError
+from backfill.mapping.load import ENDINGS
 from backfill.mapping.uri import address_of
 from backfill.propose.facts import columns_of
 from backfill.propose.spread import Sample, format_by_content, sample
@@ -106,9 +107,12 @@ def streams_of(paths: Sequence[str], prefer: str | None) -> list[Stream]:
 
 def _look(path: str) -> tuple[str, int, list[Sample]]:
     full = Path(path)
+    if full.suffix in ENDINGS:
+        fix = "name the files of data; `backfill check` says what a mapping does"
+        raise UsageError("this is a mapping, no data", where=path, fix=fix)
     known = format_by_content(full) if full.is_file() else None
     if full.is_file() and known is None:
-        fix = "export it as one of these"
+        fix = "export it as one of these; docs/moving has commands for zip, Avro and JSON arrays"
         raise UsageError("this is neither CSV nor Parquet nor JSON lines", where=path, fix=fix)
     files = find_files([path], Path(), known)
     step = max(len(files) / FILES_MAX, 1)

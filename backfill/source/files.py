@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from backfill.errors import SourceError, UsageError
-from backfill.mapping.uri import AddressError, address_of, local_of, shown
+from backfill.mapping.uri import (
+    FORMATS,
+    AddressError,
+    address_of,
+    local_of,
+    shown,
+    why_missing,
+)
 from backfill.source import remote
 from backfill.source.trouble import changed
 
@@ -32,15 +39,6 @@ if TYPE_CHECKING:
     from backfill.source.remote import Object
     from backfill.source.span import Span
 
-FORMATS: Final = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 READ_FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
 """What the readers and unpackers raise for a file that is damaged."""
 
@@ -80,7 +78,7 @@ def find_files(paths: Sequence[str], base: Path, file_format: str | None) -> lis
     """
     files = [file for path in paths for file in _found(path, base, file_format)]
     if len({file.format for file in files}) > 1:
-        fix = "use one format a mapping, or say format: and name the files"
+        fix = "one mapping reads one format: name the files, or a pattern such as *.csv"
         where = ", ".join(map(shown, paths))
         raise UsageError("the source mixes formats", where=where, fix=fix)
     return files
@@ -106,7 +104,8 @@ def _local(path: str, base: Path, file_format: str | None) -> list[Path]:
     if glob.has_magic(path):
         return _matching(full)
     near = get_close_matches(full.name, _names_in(full.parent), n=1)
-    fix = f"did you mean '{near[0]}'?" if near else "correct the path"
+    fix = why_missing(path, is_there=lambda other: (base / other).exists())
+    fix = fix or (f"did you mean '{near[0]}'?" if near else "correct the path")
     raise UsageError("there is no such file", where=full, fix=fix)
 
 
