@@ -1,4 +1,4 @@
-"""The sink as a thing to hold: built when needed, started, asked, stopped."""
+"""The two C programs: built when needed; the sink as a thing to hold: started, asked, stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-SOURCE = Path(__file__).with_name("sink.c")
+HERE = Path(__file__).parent
 
 
 class BenchmarkError(Exception):
@@ -30,14 +30,37 @@ class Counts:
     bytes: int
     connections: int
     refused: int
+    limited: int
+    """Answered with 429, as more waited than the sink takes at a time."""
+    waiting_max: int
+    """Requests that waited for their answer at a time; only a sink with a delay has any."""
     body_bytes_max: int
+    first_s: float
+    """When the first request came, by time.monotonic(); 0: none did."""
     cpu_s: float
 
 
-def build(folder: Path) -> Path:
-    """Compile the sink, unless its program is newer than its source."""
-    program = folder / "sink"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a sink behaves."""
+
+    delay_ms: int = 0
+    """Between a whole request and its answer."""
+    waiting_limit: int = 0
+    """Requests that may wait at a time; one more is answered 429 at once. 0: no limit."""
+    record: Path | None = None
+    """Where it writes every body, for the C sender."""
+
+    def options(self) -> list[str]:
+        """Say it to sink.c."""
+        given = {"-l": self.delay_ms, "-c": self.waiting_limit, "-w": self.record}
+        return [word for name, value in given.items() if value for word in (name, str(value))]
+
+
+def build(name: str, folder: Path) -> Path:
+    """Compile sink.c or send.c, unless the program is newer than its source."""
+    program, source = folder / name, HERE / f"{name}.c"
+    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
         return program
     if platform.system() != "Linux":
         raise BenchmarkError("the sink needs Linux (epoll); run the benchmark in a Linux container")
@@ -47,18 +70,18 @@ def build(folder: Path) -> Path:
             "no C compiler found (cc, gcc, clang): the sink is a C program, as a Python one would "
             "be slower than what it measures. Install one, such as Debian's gcc and libc6-dev"
         )
-    command = [compiler, "-O3", "-o", str(program), str(SOURCE)]
+    command = [compiler, "-O3", "-o", str(program), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        raise BenchmarkError(f"the sink does not compile:\n{done.stderr}")
+        raise BenchmarkError(f"{source.name} does not compile:\n{done.stderr}")
     return program
 
 
 class Sink:
     """A running sink on 127.0.0.1; a context manager."""
 
-    def __init__(self, program: Path, *, delay_ms: int = 0) -> None:
-        command = [str(program), "-l", str(delay_ms)] if delay_ms else [str(program)]
+    def __init__(self, program: Path, manner: Manner = Manner()) -> None:
+        command = [str(program), *manner.options()]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # its first line, or the end of a sink that died

@@ -1,11 +1,15 @@
 /* A loopback HTTP/1.1 sink that is never the bottleneck: one thread, epoll, keep-alive.
  *
- *   cc -O3 -o sink sink.c && ./sink [-l MS]
+ *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-w FILE]
  *
  * Listens on 127.0.0.1, on a port the kernel picks and it prints as its first line.
  *   POST …/v1/batch   reads the whole body, counts "messageId" in it, answers 200 {}
- *                     (after MS milliseconds with -l)
- *   GET /stats        JSON: requests, messages, bytes, connections, refused, body_bytes_max, cpu_s
+ *                     (after MS milliseconds with -l), and writes it to FILE behind its length
+ *                     (uint64_t) with -w, for send.c; with -c it answers 429 at once, and counts
+ *                     no message, while N others wait for their answer
+ *   GET /stats        JSON: requests, messages, bytes, connections, refused, limited (429),
+ *                     waiting_max (requests at a time), body_bytes_max, first_s (when the first
+ *                     POST came, by CLOCK_MONOTONIC; 0: none did), cpu_s
  *   GET /reset        the same, then all are zero (cpu_s goes on)
  *
  * A body is held whole before it is counted, so no read boundary can hide a message. What the real
@@ -43,8 +47,10 @@ typedef struct conn {
   char buffer[BUFFER + 1];
 } conn;
 
-static uint64_t requests, messages, bytes, connections, refused, body_bytes_max;
-static double delay_s;
+static uint64_t requests, messages, bytes, connections, refused, limited, body_bytes_max;
+static uint64_t waiting, waiting_max, waiting_limit; /* waiting_limit 0: none */
+static double delay_s, first_s;
+static FILE *record;
 static conn *first, *last; /* answers that wait, oldest first: the delay is the same for all */
 
 static double now_s(void) {
@@ -77,24 +83,26 @@ static int answer(conn *c, int status, const char *json) {
   char text[1024];
   int n = snprintf(text, sizeof text,
                    "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s\r\n%s",
-                   status, status == 200 ? "OK" : "Refused", strlen(json),
+                   status, status == 200 ? "OK" : status == 429 ? "Too Many Requests" : "Refused", strlen(json),
                    c->is_closing ? "Connection: close\r\n" : "", json);
   return send(c->fd, text, (size_t)n, MSG_NOSIGNAL) == n && !c->is_closing;
 }
 
 static int answer_get(conn *c) {
-  char json[512];
+  char json[640];
   struct rusage u;
   getrusage(RUSAGE_SELF, &u);
+  if (record) fflush(record); /* who asks may read it now, and ends us by a signal */
   snprintf(json, sizeof json,
            "{\"requests\":%lu,\"messages\":%lu,\"bytes\":%lu,\"connections\":%lu,\"refused\":%lu,"
-           "\"body_bytes_max\":%lu,\"cpu_s\":%.4f}",
-           requests, messages, bytes, connections, refused, body_bytes_max,
+           "\"limited\":%lu,\"waiting_max\":%lu,\"body_bytes_max\":%lu,\"first_s\":%.6f,\"cpu_s\":%.4f}",
+           requests, messages, bytes, connections, refused, limited, waiting_max, body_bytes_max, first_s,
            (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
   if (!strcmp(c->path, "/stats")) return answer(c, 200, json);
   if (strcmp(c->path, "/reset")) return answer(c, 404, "{}");
-  requests = messages = bytes = connections = refused = body_bytes_max = 0;
+  requests = messages = bytes = connections = refused = limited = waiting_max = body_bytes_max = 0;
+  first_s = 0;
   return answer(c, 200, json);
 }
 
@@ -117,6 +125,7 @@ static int parse(conn *c) {
   char method[8] = "";
   if (sscanf(c->buffer, "%7s %63s", method, c->path) != 2) return -1;
   c->is_post = !strcmp(method, "POST");
+  if (c->is_post && first_s == 0) first_s = now_s();
   const char *length = header(c->buffer, "\r\nContent-Length:");
   c->body = length ? strtoull(length, NULL, 10) : 0;
   const char *option = header(c->buffer, "\r\nConnection:");
@@ -141,6 +150,18 @@ static void take(conn *c) {
     c->is_closing = 1; /* its body may not have been read */
     return;
   }
+  if (waiting_limit && waiting >= waiting_limit) {
+    limited++;
+    c->status = 429;
+    return;
+  }
+  if (record) {
+    uint64_t length = c->body;
+    if (fwrite(&length, sizeof length, 1, record) != 1 || fwrite(c->buffer + c->head, 1, length, record) != length) {
+      perror("record"); /* a disk that is full: figures without it would be wrong */
+      exit(1);
+    }
+  }
   bytes += c->body;
   if (c->body > body_bytes_max) body_bytes_max = c->body;
   messages += count(c->buffer + c->head, c->body);
@@ -161,6 +182,7 @@ static int serve(conn *c) {
     if (!c->is_post) is_kept = answer_get(c);
     else if (c->status == 200 && delay_s > 0) {
       c->is_waiting = 1;
+      if (++waiting > waiting_max) waiting_max = waiting;
       c->due_s = now_s() + delay_s;
       c->next = NULL;
       if (first) last->next = c; else first = c;
@@ -205,14 +227,21 @@ static void answer_due(void) {
     conn *c = first;
     first = c->next;
     c->is_waiting = 0;
+    waiting--;
     if (!answer(c, 200, "{}")) drop(c);
     else serve(c);
   }
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3 && !strcmp(argv[1], "-l")) delay_s = atof(argv[2]) / 1000;
-  else if (argc != 1) { fprintf(stderr, "usage: sink [-l MS]\n"); return 2; }
+  for (int option; (option = getopt(argc, argv, "l:c:w:")) >= 0;) {
+    if (option == 'l') delay_s = atof(optarg) / 1000;
+    else if (option == 'c') waiting_limit = strtoull(optarg, NULL, 10);
+    else if (option != 'w' || !(record = fopen(optarg, "wb"))) {
+      fprintf(stderr, "usage: sink [-l MS] [-c N] [-w FILE]\n");
+      return 2;
+    }
+  }
   signal(SIGPIPE, SIG_IGN);
   prctl(PR_SET_PDEATHSIG, SIGTERM); /* never outlive the benchmark that started it */
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
