@@ -48,7 +48,7 @@ def _rows(name: str, rows: int) -> int:
 
 
 def _commands(entrants: list[Entrant], data: Path, folder: Path) -> dict[str, list[str]]:
-    """Return both commands. The mappings are copies that name the very files, as --source is one."""
+    """Return both commands. The mappings are copies that name the files: --source is but one."""
     copies: list[str] = []
     pairs: list[str] = []
     for entrant in entrants:

@@ -175,8 +175,8 @@ def _targets(seconds: dict[str, dict[str, ByPair]]) -> list[Figures]:
                 found.append(target.judged(spread(ratio)))
         if name in seconds and "official" in seconds:
             ratio = ratios(seconds["official"]["wall"], seconds[f"{name} large"]["wall"])
-            title = f"{title}: messages/s against the official Python client, after start-up"
-            found.append(Target(title, 60, is_least=True, unit=" x").judged(spread(ratio)))
+            words = f"{title}: messages/s against the official Python client, after start-up"
+            found.append(Target(words, 60, is_least=True, unit=" x").judged(spread(ratio)))
     return found
 
 

@@ -3,8 +3,8 @@
     python benchmarks/read.py FILE.csv|FILE.parquet
 
 As fast as Arrow reads it record batch by record batch: threads on, all CSV columns as texts,
-newlines allowed in quotes (RFC 4180; it is not slower). Prints JSON: rows, and wall_s and cpu_s from
-opening the file to its end. The interpreter and the imports are behind it by then.
+newlines allowed in quotes (RFC 4180; it is not slower). Prints JSON: rows, and wall_s and cpu_s
+from opening the file to its end. The interpreter and the imports are behind it by then.
 """
 
 from __future__ import annotations
