@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from figures import Figures
 
 OURS, FLOOR, PEER = "#1b7f79", "#b7bfc7", "#8a5a9e"
-INK = "#4a545e"
+INK = "#76808a"
 """Readable on a light page and on a dark one."""
 STYLE = {
     "svg.fonttype": "none",  # text stays text: small, and as the page's fonts are
@@ -73,6 +73,7 @@ def lines(growth: Figures) -> str:
     """Draw time and peak memory against rows, both on log scales; a straight line is linear."""
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import NullFormatter  # noqa: PLC0415
 
     sizes = growth["sizes"]
     with mpl.rc_context(STYLE):
@@ -90,5 +91,6 @@ def lines(growth: Figures) -> str:
         memory.set_ylim(0, 300)
         for axes in (time, memory):
             axes.spines[["top", "right"]].set_visible(False)
+            axes.xaxis.set_minor_formatter(NullFormatter())  # the decades say enough
             axes.legend(frameon=False)
         return _svg(figure)
