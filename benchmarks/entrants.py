@@ -75,6 +75,8 @@ class Entrant:
     """Rows of its input."""
     options: tuple[str, ...] = ()
     """More options of `backfill run`."""
+    program: tuple[str, ...] = ("-m", "backfill")
+    """What Python runs, of ours."""
 
     @property
     def kind(self) -> str:
@@ -95,7 +97,9 @@ class Entrant:
         """Return how to start it."""
         source = self.source(data)
         if self.name in OURS:
-            return [*backfill("run", self.mapping), *self._options(source, port, state)]
+            mapping = str(HERE / "mappings" / self.mapping)
+            options = self._options(source, port, state)
+            return [sys.executable, *self.program, "run", mapping, *options]
         script, *more = PEERS[self.name]
         runtime = sys.executable if script.endswith(".py") else "node"
         return [runtime, str(HERE / script), str(source), str(port), *more]
@@ -109,11 +113,6 @@ class Entrant:
             *("--no-progress", "--quiet"),
             *self.options,
         ]
-
-
-def backfill(verb: str, mapping: str) -> list[str]:
-    """Return the begin of a command of ours."""
-    return [sys.executable, "-m", "backfill", verb, str(HERE / "mappings" / mapping)]
 
 
 def environment() -> dict[str, str]:

@@ -30,13 +30,15 @@ class Counts:
     bytes: int
     connections: int
     refused: int
-    limited: int
-    """Answered with 429, as more waited than the sink takes at a time."""
-    waiting_max: int
-    """Requests that waited for their answer at a time; only a sink with a delay has any."""
+    too_many: int
+    """Answered 429, which a sink does that bears only so many."""
+    at_once_max: int
+    """Requests that waited for their answers at the same time, where answers are delayed."""
     body_bytes_max: int
     first_s: float
-    """When the first request came, by time.monotonic(); 0: none did."""
+    """When the first request began, by time.monotonic(); 0: none did."""
+    span_s: float
+    """From then to the end of the last."""
     cpu_s: float
 
 
@@ -46,14 +48,16 @@ class Manner:
 
     delay_ms: int = 0
     """Between a whole request and its answer."""
-    waiting_limit: int = 0
-    """Requests that may wait at a time; one more is answered 429 at once. 0: no limit."""
+    at_once: int = 0
+    """Requests that may wait for their answers; one more is answered 429 at once. 0: no limit."""
+    per_s: int = 0
+    """Requests that are taken within a second, in the same way."""
     record: Path | None = None
     """Where it writes every body, for the C sender."""
 
     def options(self) -> list[str]:
         """Say it to sink.c."""
-        given = {"-l": self.delay_ms, "-c": self.waiting_limit, "-w": self.record}
+        given = {"-l": self.delay_ms, "-c": self.at_once, "-r": self.per_s, "-w": self.record}
         return [word for name, value in given.items() if value for word in (name, str(value))]
 
 

@@ -1,15 +1,17 @@
 /* A loopback HTTP/1.1 sink that is never the bottleneck: one thread, epoll, keep-alive.
  *
- *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-w FILE]
+ *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-r N] [-w FILE]
  *
  * Listens on 127.0.0.1, on a port the kernel picks and it prints as its first line.
  *   POST …/v1/batch   reads the whole body, counts "messageId" in it, answers 200 {}
  *                     (after MS milliseconds with -l), and writes it to FILE behind its length
  *                     (uint64_t) with -w, for send.c; with -c it answers 429 at once, and counts
- *                     no message, while N others wait for their answer
- *   GET /stats        JSON: requests, messages, bytes, connections, refused, limited (429),
- *                     waiting_max (requests at a time), body_bytes_max, first_s (when the first
- *                     POST came, by CLOCK_MONOTONIC; 0: none did), cpu_s
+ *                     no message, while N others wait for their answers, with -r to the one after
+ *                     N that were taken within a second
+ *   GET /stats        JSON: requests, messages, bytes, connections, refused, too_many (429),
+ *                     at_once_max (waiting for their answers), body_bytes_max, cpu_s, first_s (when
+ *                     the first POST began, by CLOCK_MONOTONIC; 0: none did), span_s (from then to
+ *                     the end of the last)
  *   GET /reset        the same, then all are zero (cpu_s goes on)
  *
  * A body is held whole before it is counted, so no read boundary can hide a message. What the real
@@ -47,9 +49,10 @@ typedef struct conn {
   char buffer[BUFFER + 1];
 } conn;
 
-static uint64_t requests, messages, bytes, connections, refused, limited, body_bytes_max;
-static uint64_t waiting, waiting_max, waiting_limit; /* waiting_limit 0: none */
-static double delay_s, first_s;
+static uint64_t requests, messages, bytes, connections, refused, too_many, body_bytes_max;
+static uint64_t waiting, at_once_max, at_once = UINT64_MAX, per_s, taken;
+static double delay_s, first_s, last_s;
+static double *taken_s; /* when the last per_s requests were taken, a ring */
 static FILE *record;
 static conn *first, *last; /* answers that wait, oldest first: the delay is the same for all */
 
@@ -95,14 +98,16 @@ static int answer_get(conn *c) {
   if (record) fflush(record); /* who asks may read it now, and ends us by a signal */
   snprintf(json, sizeof json,
            "{\"requests\":%lu,\"messages\":%lu,\"bytes\":%lu,\"connections\":%lu,\"refused\":%lu,"
-           "\"limited\":%lu,\"waiting_max\":%lu,\"body_bytes_max\":%lu,\"first_s\":%.6f,\"cpu_s\":%.4f}",
-           requests, messages, bytes, connections, refused, limited, waiting_max, body_bytes_max, first_s,
+           "\"too_many\":%lu,\"at_once_max\":%lu,\"body_bytes_max\":%lu,\"first_s\":%.6f,"
+           "\"span_s\":%.6f,\"cpu_s\":%.4f}",
+           requests, messages, bytes, connections, refused, too_many, at_once_max, body_bytes_max,
+           first_s, last_s - first_s,
            (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
   if (!strcmp(c->path, "/stats")) return answer(c, 200, json);
   if (strcmp(c->path, "/reset")) return answer(c, 404, "{}");
-  requests = messages = bytes = connections = refused = limited = waiting_max = body_bytes_max = 0;
-  first_s = 0;
+  requests = messages = bytes = connections = refused = too_many = at_once_max = body_bytes_max = 0;
+  first_s = last_s = 0;
   return answer(c, 200, json);
 }
 
@@ -142,6 +147,7 @@ static int parse(conn *c) {
 
 /* A whole POST is in the buffer: count it. */
 static void take(conn *c) {
+  last_s = now_s();
   requests++;
   connections += !c->has_posted;
   c->has_posted = 1;
@@ -150,11 +156,13 @@ static void take(conn *c) {
     c->is_closing = 1; /* its body may not have been read */
     return;
   }
-  if (waiting_limit && waiting >= waiting_limit) {
-    limited++;
+  if (waiting >= at_once || (per_s && taken >= per_s && taken_s[taken % per_s] > last_s - 1)) {
+    too_many++;
     c->status = 429;
     return;
   }
+  if (per_s) taken_s[taken++ % per_s] = last_s;
+  if (waiting + 1 > at_once_max) at_once_max = waiting + 1;
   if (record) {
     uint64_t length = c->body;
     if (fwrite(&length, sizeof length, 1, record) != 1 || fwrite(c->buffer + c->head, 1, length, record) != length) {
@@ -182,7 +190,7 @@ static int serve(conn *c) {
     if (!c->is_post) is_kept = answer_get(c);
     else if (c->status == 200 && delay_s > 0) {
       c->is_waiting = 1;
-      if (++waiting > waiting_max) waiting_max = waiting;
+      waiting++;
       c->due_s = now_s() + delay_s;
       c->next = NULL;
       if (first) last->next = c; else first = c;
@@ -234,14 +242,16 @@ static void answer_due(void) {
 }
 
 int main(int argc, char **argv) {
-  for (int option; (option = getopt(argc, argv, "l:c:w:")) >= 0;) {
+  for (int option; (option = getopt(argc, argv, "l:c:r:w:")) >= 0;) {
     if (option == 'l') delay_s = atof(optarg) / 1000;
-    else if (option == 'c') waiting_limit = strtoull(optarg, NULL, 10);
+    else if (option == 'c') at_once = strtoull(optarg, NULL, 10);
+    else if (option == 'r') per_s = strtoull(optarg, NULL, 10);
     else if (option != 'w' || !(record = fopen(optarg, "wb"))) {
-      fprintf(stderr, "usage: sink [-l MS] [-c N] [-w FILE]\n");
+      fprintf(stderr, "usage: sink [-l MS] [-c N] [-r N] [-w FILE]\n");
       return 2;
     }
   }
+  if (per_s && !(taken_s = malloc(per_s * sizeof *taken_s))) return 1;
   signal(SIGPIPE, SIG_IGN);
   prctl(PR_SET_PDEATHSIG, SIGTERM); /* never outlive the benchmark that started it */
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

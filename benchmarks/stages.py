@@ -99,7 +99,7 @@ class Threads:
     """CPU time of all threads of Python since the begin: those that ended and those that live."""
 
     def __init__(self) -> None:
-        self._ended_s = 0.0
+        self._ended: dict[threading.Thread, float] = {}
         self._lock = threading.Lock()
         self._run = threading.Thread.run
         self._before_s = 0.0
@@ -113,7 +113,7 @@ class Threads:
                 threads._run(thread)
             finally:
                 with threads._lock:
-                    threads._ended_s += time.thread_time()
+                    threads._ended[thread] = time.thread_time()
 
         threading.Thread.run = run  # type: ignore[method-assign,assignment]
         self._before_s = self._alive_s()
@@ -121,9 +121,9 @@ class Threads:
     def spent_s(self) -> float:
         """Return what they have used since."""
         with self._lock:
-            return self._ended_s + self._alive_s() - self._before_s
+            return sum(self._ended.values()) + self._alive_s() - self._before_s
 
-    @staticmethod
-    def _alive_s() -> float:
-        idents = [t.ident for t in threading.enumerate() if t.ident is not None]
+    def _alive_s(self) -> float:
+        alive = [thread for thread in threading.enumerate() if thread not in self._ended]
+        idents = [thread.ident for thread in alive if thread.ident is not None]
         return sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in idents)

@@ -16,6 +16,7 @@ import arena
 import checking
 import contest
 import entrants
+import far
 import publish
 import pytest
 import run as command
@@ -187,6 +188,17 @@ def test_check_is_compared_after_the_start_up_of_both_on_the_very_files(tmp_path
     )
 
 
+def test_a_limited_far_side_is_tried_up_to_what_it_bears_and_a_little_beyond() -> None:
+    at_once = far.Side("", Manner(delay_ms=100, at_once=3))
+    per_s = far.Side("", Manner(delay_ms=100, per_s=45))
+    assert at_once.fixed() == [2, 3, 4, 6]
+    assert per_s.fixed() == [2, 4, 5, 8]  # five would be 50 a second
+    assert far.Side("", Manner(delay_ms=20)).fixed() == [1, 2, 4, 8, 16]
+    tried = far.entrant(at_once, 4, 100_000, is_fixed=True)
+    assert (tried.rows, tried.options[-2:]) == (10_000, ("--connections", "4"))
+    assert far.entrant(at_once, None, 100_000, is_fixed=False).rows == 50_000
+
+
 def test_growth_looks_at_two_powers_of_ten_and_leaves_the_start_up_out() -> None:
     stage: Any = Stage({"csv": 1.0, "parquet": 2.0})
     figures = sizes.growth(stage, SCALE)
@@ -323,14 +335,22 @@ def test_the_sender_sends_the_very_bytes_that_the_sink_wrote_down(
 def test_a_limited_sink_answers_429_and_counts_no_message_of_it(
     programs: dict[str, Path],
 ) -> None:
-    manner = Manner(delay_ms=500, waiting_limit=2)
+    manner = Manner(delay_ms=500, at_once=2)
     with Sink(programs["sink"], manner) as sink, ThreadPoolExecutor(5) as pool:
         found = sorted(pool.map(lambda _: post(sink.port, b'{"messageId"}'), range(5)))
         counted = sink.counts()
     assert found == [200, 200, 429, 429, 429]
-    assert (counted.messages, counted.limited, counted.waiting_max) == (2, 3, 2)
+    assert (counted.messages, counted.too_many, counted.at_once_max) == (2, 3, 2)
     assert (counted.requests, counted.refused) == (5, 0)
     assert counted.first_s > 0
+
+
+def test_a_sink_with_a_rate_answers_429_to_what_comes_within_the_second(
+    programs: dict[str, Path],
+) -> None:
+    with Sink(programs["sink"], Manner(per_s=3)) as sink:
+        assert [post(sink.port, b"{}") for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert (sink.counts().too_many, sink.counts().at_once_max) == (2, 1)
 
 
 def test_a_sender_that_is_refused_says_so(programs: dict[str, Path], tmp_path: Path) -> None:
