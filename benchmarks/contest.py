@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import page
@@ -10,6 +10,7 @@ from arena import tell
 from entrants import OURS, START_UP_ROWS, TITLES, Entrant, lacking
 from figures import Target, after_start_up, cpu, of, peak, per, ratios, spread, wall, whole
 from floor import floor, recorded
+from loopback import BenchmarkError
 from scale import SLOW_ROWS
 
 if TYPE_CHECKING:
@@ -31,20 +32,23 @@ def measured(arena: Arena, scale: Scale, names: list[str]) -> Figures:
     large = [Entrant(name, scale.rows_large) for name in names if name in FORMATS]
     arena.prepare([*entrants, *large])
     with arena.sink() as sink:
-        for entrant in () if scale.is_small else entrants:  # fails early, and warms the caches
-            arena.run(Entrant(entrant.name, START_UP_ROWS), pair=0, sink=sink)
+        turn = _Turn(arena, sink)
+        if not scale.is_small:  # fails early, and warms the caches
+            turn.run([Entrant(entrant.name, START_UP_ROWS) for entrant in entrants], 0)
         bodies = {entrant.name: recorded(arena, entrant) for entrant in large}
         floors: list[Floor] = []
         for pair in range(1, scale.pairs + 1):
-            _turn(arena, [e for e in entrants if _runs(e, pair, scale)], pair, sink)
+            turn.run([e for e in entrants if _runs(e, pair, scale)], pair)
             for entrant in large:
                 arena.run(entrant, pair=pair, sink=sink)
                 floors.append(floor(arena, entrant, bodies[entrant.name], pair=pair, sink=sink))
     for path in bodies.values():
         path.unlink()
-    runs = [run for run in arena.runs if run.pair]
+    runs = [run for run in arena.runs if run.pair and run.name not in turn.failed]
     figures = _figures(runs, floors, scale)
-    figures["left_out"] = {TITLES[name]: why for name, why in absent.items()}
+    left_out = absent | turn.failed
+    figures["left_out"] = {TITLES[name]: why for name, why in left_out.items()}
+    figures["failed"] = sorted(turn.failed)
     figures["floor_runs"] = [asdict(one) for one in floors]
     return figures
 
@@ -53,12 +57,33 @@ def _runs(entrant: Entrant, pair: int, scale: Scale) -> bool:
     return entrant.name not in SLOW_ROWS or pair <= scale.pairs_slow
 
 
-def _turn(arena: Arena, entrants: list[Entrant], pair: int, sink: Sink) -> None:
-    """Run each once, and with few rows before where its start-up is taken off later."""
-    for entrant in entrants:
-        if entrant.name in OURS or entrant.name in SLOW_ROWS:
-            arena.run(Entrant(entrant.name, START_UP_ROWS), pair=pair, sink=sink)
-        arena.run(entrant, pair=pair, sink=sink)
+@dataclass
+class _Turn:
+    """Runs entrants one after the other. A peer that fails leaves the contest; ours ends it."""
+
+    arena: Arena
+    sink: Sink
+    failed: dict[str, str] = field(default_factory=dict)
+    """Peers, and the first line of why."""
+
+    def run(self, entrants: list[Entrant], pair: int) -> None:
+        """Run each once, and with few rows before where its start-up is taken off later."""
+        for entrant in entrants:
+            if entrant.name in self.failed:
+                continue
+            try:
+                self._run(entrant, pair)
+            except BenchmarkError as error:
+                if entrant.name in OURS:
+                    raise
+                tell(f"leaves the contest: {error}")
+                why = str(error).splitlines()[0].removesuffix("; it said:")
+                self.failed[entrant.name] = f"it failed: {why}"
+
+    def _run(self, entrant: Entrant, pair: int) -> None:
+        if pair and (entrant.name in OURS or entrant.name in SLOW_ROWS):
+            self.arena.run(Entrant(entrant.name, START_UP_ROWS), pair=pair, sink=self.sink)
+        self.arena.run(entrant, pair=pair, sink=self.sink)
 
 
 def _figures(runs: list[Run], floors: list[Floor], scale: Scale) -> Figures:

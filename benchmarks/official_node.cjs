@@ -14,6 +14,7 @@ const PENDING_MAX = 20000;
 const [path, port] = process.argv.slice(2);
 const client = new Analytics({
   writeKey: 'bench', host: `http://127.0.0.1:${port}`, maxEventsInBatch: 1000, flushInterval: 1000,
+  httpRequestTimeout: 60000, // with the default of 10 s a busy machine makes it send twice
 });
 client.on('error', (error) => { console.error(error); process.exit(1); });
 

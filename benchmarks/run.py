@@ -141,6 +141,7 @@ def main() -> int:
         return 1
     every = parts(options.only or list(TITLES))
     options.out.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
     try:
         CACHE.mkdir(exist_ok=True)
         for program in ("sink", "send"):
@@ -151,10 +152,11 @@ def main() -> int:
             (options.out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
             (options.out / f"{name}.md").write_text(text, encoding="utf-8")
             print(text, flush=True)
+            failed += figures.get("failed", [])
     except BenchmarkError as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -287,6 +287,28 @@ def test_who_cannot_run_here_is_left_out_with_a_word(monkeypatch: pytest.MonkeyP
     assert command.refused(["dlt"]) == 1
 
 
+def test_a_peer_that_fails_leaves_the_contest_and_ours_ends_it() -> None:
+    def run(entrant: Entrant, *, pair: int, sink: Any) -> None:  # noqa: ARG001
+        ran.append(entrant.name)
+        if entrant.name == broken:
+            raise BenchmarkError(f"{broken} ended with exit code 1; it said:\na traceback")
+
+    stage: Any = Stage()
+    stage.run = run
+    entrants = [Entrant("dlt", 10), Entrant("csv", 10)]
+    ran: list[str] = []
+    broken = "dlt"
+    nothing: Any = None
+    turn = contest._Turn(stage, nothing)  # noqa: SLF001
+    turn.run(entrants, 1)
+    turn.run(entrants, 2)
+    assert ran == ["dlt", "csv", "csv", "csv", "csv"]
+    assert turn.failed == {"dlt": "it failed: dlt ended with exit code 1"}
+    broken = "csv"
+    with pytest.raises(BenchmarkError, match="csv ended"):
+        turn.run(entrants, 3)
+
+
 def test_patience_ends_and_a_quiet_machine_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([1.0, 1.0, 0.01])
     monkeypatch.setattr("measure._busy", lambda: next(looks))
