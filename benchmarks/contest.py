@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import page
 from arena import tell
-from entrants import OURS, START_UP_ROWS, TITLES, Entrant, lacking
+from entrants import CACHE, OURS, START_UP_ROWS, TITLES, Entrant, lacking
 from figures import Target, after_start_up, cpu, of, peak, per, ratios, spread, wall, whole
 from floor import floor, recorded
 from loopback import BenchmarkError
@@ -31,19 +33,18 @@ def measured(arena: Arena, scale: Scale, names: list[str]) -> Figures:
     entrants = [Entrant(name, scale.rows_of(name)) for name in names if name not in absent]
     large = [Entrant(name, scale.rows_large) for name in names if name in FORMATS]
     arena.prepare([*entrants, *large])
-    with arena.sink() as sink:
+    # a folder of its own, since another benchmark may run in this checkout
+    with TemporaryDirectory(dir=CACHE, prefix="bodies-") as folder, arena.sink() as sink:
         turn = _Turn(arena, sink)
         if not scale.is_small:  # fails early, and warms the caches
             turn.run([Entrant(entrant.name, START_UP_ROWS) for entrant in entrants], 0)
-        bodies = {entrant.name: recorded(arena, entrant) for entrant in large}
+        bodies = {entrant.name: recorded(arena, entrant, Path(folder)) for entrant in large}
         floors: list[Floor] = []
         for pair in range(1, scale.pairs + 1):
             turn.run([e for e in entrants if _runs(e, pair, scale)], pair)
             for entrant in large:
                 arena.run(entrant, pair=pair, sink=sink)
                 floors.append(floor(arena, entrant, bodies[entrant.name], pair=pair, sink=sink))
-    for path in bodies.values():
-        path.unlink()
     runs = [run for run in arena.runs if run.pair and run.name not in turn.failed]
     figures = _figures(runs, floors, scale)
     left_out = absent | turn.failed

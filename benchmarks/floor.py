@@ -39,9 +39,9 @@ class Floor:
         return self.read_cpu_s + self.send_cpu_s
 
 
-def recorded(arena: Arena, entrant: Entrant) -> Path:
+def recorded(arena: Arena, entrant: Entrant, folder: Path) -> Path:
     """Run ours once against a sink that writes the bodies down; returns their file."""
-    bodies = CACHE / f"bodies-{entrant.name}"
+    bodies = folder / entrant.name
     with arena.sink(Manner(record=bodies)) as sink:
         arena.run(entrant, pair=0, sink=sink)
     return bodies

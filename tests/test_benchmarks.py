@@ -281,6 +281,7 @@ def test_who_cannot_run_here_is_left_out_with_a_word(monkeypatch: pytest.MonkeyP
     why = "no_such_package not installed: pip install -e '.[bench]'"
     assert entrants.lacking("dlt") == why
     stage: Any = Stage()
+    entrants.CACHE.mkdir(exist_ok=True)
     figures = contest.measured(stage, SMALL, ["dlt", "node"])
     assert not stage.runs
     assert f"\nLeft out: {TITLES['dlt']}: {why}." in contest.told(figures)
