@@ -1,153 +1,169 @@
-"""Measure how backfill adapts to a far side that is slower than it, or bears only so much.
+"""A far side that is slower than us: answers after tens of milliseconds, or 429 above a limit.
 
-    python benchmarks/far.py [--rows 100000] [--batch 200] [--small] [--only NAME] [--out DIR]
-
-For each far side: events a second with fixed numbers of connections, with 16 that adapt, and the
-ratio of the latter to the best fixed number. Small batches, so that the far side is what is waited
-for. A fixed number is ours with the adapting turned off; over what the far side bears it is slow,
-so it gets a fifth of the rows. Seconds count at the sink, from the first request on.
+Small batches, so that the far side is what is waited for. Seconds count at the sink, from the first
+request on. A fixed number of connections is ours with the adapting turned off.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from loopback import BenchmarkError, Counts, Sink, build
-from measure import measure
-from report import table
-from run import CACHE, HERE, ROOT, environment, prepare
+import page
+from entrants import Entrant
+from figures import Target, cpu, spread
+from loopback import Manner
 
+if TYPE_CHECKING:
+    from arena import Arena
+    from figures import Figures, Run
+    from loopback import Sink
+    from scale import Scale
+
+FIXED = (1, 2, 4, 8, 16)
 CEILING = 16
-FIXED = (1, 2, 3, 4, 8, 16)
+RATIO = 0.9
+BATCH_MESSAGES = 200
+ROWS_SHARE = 10
+"""A tenth of the rows of other parts: one connection and 100 ms make 2,000 events a second."""
+ROWS_SMALL = 4_000
+
 FIXED_CODE = """
-import runpy, sys
+import runpy
 from backfill import senders
 end = senders.Senders.end
 senders.Senders.end = lambda self, begun, load, now_s: end(self, begun, senders.Load.UNTOLD, now_s)
 runpy.run_module("backfill", run_name="__main__", alter_sys=True)
 """
+ADAPTS = importlib.util.find_spec("backfill.senders") is not None
+"""Whether this version adapts at all; where it does not, every number is a fixed one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Far:
-    """A far side; 0: no delay, no limit."""
+class Side:
+    """A far side."""
 
-    name: str
-    delay_ms: int = 0
-    at_once: int = 0
-    per_s: int = 0
+    title: str
+    manner: Manner
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it answers 429."""
+        return bool(self.manner.at_once or self.manner.per_s)
 
     def bears(self, connections: int) -> bool:
-        """Whether so many connections meet no 429."""
-        is_few = not self.at_once or connections <= self.at_once
-        return is_few and (not self.per_s or connections * 1000 / self.delay_ms <= self.per_s)
+        """Whether so many connections, each waiting for its answer, meet no 429."""
+        given = self.manner
+        is_few = not given.at_once or connections <= given.at_once
+        return is_few and (not given.per_s or connections * 1000 / given.delay_ms <= given.per_s)
+
+    def fixed(self) -> list[int]:
+        """Return the settings worth a run: those that it bears, and the next."""
+        if not self.is_limited:
+            return list(FIXED)
+        borne = [n for n in range(2, CEILING + 1) if self.bears(n)]
+        return [n for n in borne if n in FIXED or n == borne[-1]] + [borne[-1] + 1, 2 * borne[-1]]
 
 
-FARS = (
-    Far("0 ms"),
-    Far("20 ms", 20),
-    Far("100 ms", 100),
-    Far("100 ms, 3 at once", 100, at_once=3),
-    Far("100 ms, 45 a second", 100, per_s=45),
+SIDES = (
+    Side("20 ms", Manner(delay_ms=20)),
+    Side("100 ms", Manner(delay_ms=100)),
+    Side("100 ms, 429 above 3 at once", Manner(delay_ms=100, at_once=3)),
+    Side("100 ms, 429 above 45 a second", Manner(delay_ms=100, per_s=45)),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One run."""
+def entrant(side: Side, connections: int | None, rows: int, *, is_fixed: bool) -> Entrant:
+    """Return ours with a setting; None: the default. Limits take a while to be found out."""
+    batch = BATCH_MESSAGES // 2 if side.is_limited else BATCH_MESSAGES
+    rows = rows // 2 if side.is_limited else rows
+    if is_fixed and connections and not side.bears(connections):
+        rows //= 5  # it is slow
+    options = ["--batch-messages", str(batch)]
+    options += [] if connections is None else ["--connections", str(connections)]
+    program = ("-c", FIXED_CODE) if is_fixed and ADAPTS else ("-m", "backfill")
+    return Entrant("csv", rows, tuple(options), program)
 
-    far: str
-    connections: int
-    is_fixed: bool
-    events_per_s: float
-    counts: Counts
 
-
-def run(far: Far, connections: int, *, is_fixed: bool, rows: int, batch: int) -> Found:
-    """Run once, in a fresh process with a fresh state folder, against a sink of its own."""
-    data = prepare([rows], kind="events")
-    start = ["-c", FIXED_CODE] if is_fixed else ["-m", "backfill"]
-    with (
-        Sink(build(CACHE), delay_ms=far.delay_ms, at_once=far.at_once, per_s=far.per_s) as sink,
-        TemporaryDirectory(dir=CACHE, prefix="state-") as state,
-    ):
-        command = [
-            *(sys.executable, *start, "run", str(HERE / "mappings" / "events.yaml")),
-            *("--source", str(data / f"events-{rows}.csv")),
-            *("--to", f"http://127.0.0.1:{sink.port}", "--rate", "unlimited"),
-            *("--connections", str(connections), "--batch-messages", str(batch)),
-            *("--state", state, "--no-progress", "--quiet"),
-        ]
-        measure(command, name=far.name, cwd=ROOT, env=environment(), timeout_s=900)
-        counts = sink.counts()
-    if counts.messages != rows or counts.refused or counts.at_once_max > connections:
-        raise BenchmarkError(f"{far.name}: {counts} with {connections} connections, {rows} rows")
-    speed = rows / (counts.span_s + far.delay_ms / 1000)
-    found = Found(far.name, connections, is_fixed, speed, counts)
-    kind = "fixed" if is_fixed else "adapting"
-    told = (
-        f"{far.name:22} {connections:3} {kind:9} {speed:10,.0f} events/s {counts.too_many:5} x 429"
+def measured(arena: Arena, scale: Scale) -> Figures:
+    """Scan the fixed settings once, then run what adapts and the best of them in turn."""
+    rows = ROWS_SMALL if scale.is_small else scale.rows // ROWS_SHARE
+    sides = SIDES[2:3] if scale.is_small else SIDES
+    arena.prepare(
+        entrant(side, n, rows, is_fixed=True) for side in sides for n in (None, *side.fixed())
     )
-    print(told, file=sys.stderr, flush=True)
-    return found
+    found: dict[str, Any] = {}
+    targets = []
+    for side in sides:
+        one = _side(arena, side, rows, scale)
+        found[side.title] = one
+        words = (
+            f"far side, {side.title}: events/s of up to {CEILING}, adapting / {one['best']} fixed"
+        )
+        targets.append(Target(words, RATIO, is_least=True).judged(one["ratio"]))
+    return {"rows": rows, "adapts": ADAPTS, "sides": found, "targets": targets}
 
 
-def contest(far: Far, *, rows: int, batch: int) -> list[Found]:
-    """Run one far side with every fixed number, and then with what adapts."""
-    found = []
-    if far.at_once or far.per_s:
-        batch //= 2  # finding out takes a second or two, of a run that should be long
-    for connections in FIXED:
-        few = rows if far.bears(connections) else rows // 5
-        found.append(run(far, connections, is_fixed=True, rows=few, batch=batch))
-    return [*found, run(far, CEILING, is_fixed=False, rows=rows, batch=batch)]
+def _side(arena: Arena, side: Side, rows: int, scale: Scale) -> Figures:
+    fixed = side.fixed()[1:2] if scale.is_small else side.fixed()
+    with arena.sink(side.manner) as sink:
+        scanned: dict[str, Run] = {
+            f"{n} fixed": _run(arena, entrant(side, n, rows, is_fixed=True), 0, sink) for n in fixed
+        }
+        scanned["default"] = _run(arena, entrant(side, None, rows, is_fixed=False), 0, sink)
+        best = max(fixed, key=lambda n: _speed(scanned[f"{n} fixed"], side))
+        ours = entrant(side, CEILING, rows, is_fixed=False)
+        theirs = entrant(side, best, rows, is_fixed=True)
+        pairs = [
+            [_run(arena, one, pair, sink) for one in (ours, theirs)]
+            for pair in range(1, scale.pairs_slow + 1)
+        ]
+    scanned[f"up to {CEILING}"] = pairs[0][0]
+    return {
+        "settings": {name: _setting(run, side) for name, run in scanned.items()},
+        "best": best,
+        "ratio": spread(_speed(a, side) / _speed(b, side) for a, b in pairs),
+    }
 
 
-def page(runs: list[list[Found]], *, rows: int, batch: int) -> str:
-    """Show all as Markdown."""
-    head = ("events/s", *(f"{n} fixed" for n in FIXED), f"up to {CEILING}, adapting", "429s")
-    lines = []
-    for found in runs:
-        *fixed, ours = found
-        best = max(one.events_per_s for one in fixed)
-        speeds = [f"{one.events_per_s:,.0f}" for one in fixed]
-        told = f"{ours.events_per_s:,.0f}"
-        ratio = f"{ours.events_per_s / best:.2f}"
-        lines.append((ours.far, *speeds, told, str(ours.counts.too_many), ratio))
-    made = table((*head, "ratio to the best fixed"), lines)
-    work = f"{rows:,} rows in batches of {batch} messages ({batch // 2} where 429 is answered), "
-    work += "rate unlimited, one run each."
-    return "\n".join([*made, "", work])
+def _run(arena: Arena, one: Entrant, pair: int, sink: Sink) -> Run:
+    return arena.run(one, pair=pair, sink=sink)
 
 
-def main() -> int:
-    """Run what the arguments ask for."""
-    parser = argparse.ArgumentParser(description="Measure how backfill adapts to the far side.")
-    parser.add_argument("--rows", type=int, default=100_000, help="rows of the input")
-    parser.add_argument("--batch", type=int, default=200, help="messages a request")
-    parser.add_argument("--small", action="store_true", help="10,000 rows: only a trial")
-    parser.add_argument("--only", action="append", choices=[far.name for far in FARS])
-    parser.add_argument("--out", type=Path, default=CACHE / "results", help="folder of the results")
-    options = parser.parse_args()
-    how = {"rows": 10_000 if options.small else options.rows, "batch": options.batch}
-    try:
-        runs = [contest(far, **how) for far in FARS if not options.only or far.name in options.only]
-    except BenchmarkError as error:
-        print(f"benchmark failed: {error}", file=sys.stderr)
-        return 1
-    text = page(runs, **how)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "far.md").write_text(text + "\n", encoding="utf-8")
-    raw = [asdict(one) for found in runs for one in found]
-    (options.out / "far.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-    print(text)
-    return 0
+def _speed(run: Run, side: Side) -> float:
+    """Events a second, from the first request to the answer of the last."""
+    assert run.counts is not None
+    return run.rows / (run.counts.span_s + side.manner.delay_ms / 1000)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _setting(run: Run, side: Side) -> Figures:
+    assert run.counts is not None
+    return {
+        "events_per_s": _speed(run, side),
+        "cpu_s": cpu(run.usage),
+        "requests": run.counts.requests,
+        "too_many": run.counts.too_many,
+        "at_once_max": run.counts.at_once_max,
+        "connections": run.counts.connections,
+    }
+
+
+def told(figures: Figures) -> list[str]:
+    """Return a row for each far side and setting."""
+    rows = []
+    for title, one in figures["sides"].items():
+        for name, setting in one["settings"].items():
+            is_ours = name.startswith("up to")
+            cells = (
+                page.rounded(setting["events_per_s"]),
+                f"{setting['too_many']:,}",
+                str(setting["at_once_max"]),
+                f"{page.spread_text(one['ratio'])} of {one['best']} fixed" if is_ours else "",
+            )
+            rows.append((f"{title}: {name}", *cells))
+    head = ("a slow far side: connections", "events/s", "429s", "at once", "to the best fixed")
+    lines = page.table(head, rows)
+    if not figures["adapts"]:
+        lines += ["", "This version does not adapt: every number of connections is a fixed one."]
+    return lines

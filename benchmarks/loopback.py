@@ -1,4 +1,4 @@
-"""The sink as a thing to hold: built when needed, started, asked, stopped."""
+"""The two C programs: built when needed; the sink as a thing to hold: started, asked, stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-SOURCE = Path(__file__).with_name("sink.c")
+HERE = Path(__file__).parent
 
 
 class BenchmarkError(Exception):
@@ -35,15 +35,36 @@ class Counts:
     at_once_max: int
     """Requests that waited for their answers at the same time, where answers are delayed."""
     body_bytes_max: int
-    cpu_s: float
+    first_s: float
+    """When the first request began, by time.monotonic(); 0: none did."""
     span_s: float
-    """From the first request to the last."""
+    """From then to the end of the last."""
+    cpu_s: float
 
 
-def build(folder: Path) -> Path:
-    """Compile the sink, unless its program is newer than its source."""
-    program = folder / "sink"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a sink behaves."""
+
+    delay_ms: int = 0
+    """Between a whole request and its answer."""
+    at_once: int = 0
+    """Requests that may wait for their answers; one more is answered 429 at once. 0: no limit."""
+    per_s: int = 0
+    """Requests that are taken within a second, in the same way."""
+    record: Path | None = None
+    """Where it writes every body, for the C sender."""
+
+    def options(self) -> list[str]:
+        """Say it to sink.c."""
+        given = {"-l": self.delay_ms, "-c": self.at_once, "-r": self.per_s, "-w": self.record}
+        return [word for name, value in given.items() if value for word in (name, str(value))]
+
+
+def build(name: str, folder: Path) -> Path:
+    """Compile sink.c or send.c, unless the program is newer than its source."""
+    program, source = folder / name, HERE / f"{name}.c"
+    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
         return program
     if platform.system() != "Linux":
         raise BenchmarkError("the sink needs Linux (epoll); run the benchmark in a Linux container")
@@ -53,23 +74,18 @@ def build(folder: Path) -> Path:
             "no C compiler found (cc, gcc, clang): the sink is a C program, as a Python one would "
             "be slower than what it measures. Install one, such as Debian's gcc and libc6-dev"
         )
-    command = [compiler, "-O3", "-o", str(program), str(SOURCE)]
+    command = [compiler, "-O3", "-o", str(program), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        raise BenchmarkError(f"the sink does not compile:\n{done.stderr}")
+        raise BenchmarkError(f"{source.name} does not compile:\n{done.stderr}")
     return program
 
 
 class Sink:
     """A running sink on 127.0.0.1; a context manager."""
 
-    def __init__(
-        self, program: Path, *, delay_ms: int = 0, at_once: int = 0, per_s: int = 0
-    ) -> None:
-        """at_once, per_s: more requests than these are answered 429; 0: all are taken."""
-        options = {"-l": delay_ms, "-c": at_once, "-r": per_s}
-        given = [text for name, value in options.items() if value for text in (name, str(value))]
-        command = [str(program), *given]
+    def __init__(self, program: Path, manner: Manner = Manner()) -> None:
+        command = [str(program), *manner.options()]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # its first line, or the end of a sink that died

@@ -1,4 +1,4 @@
-"""One process measured, and how quiet the machine was around it. Linux only."""
+"""One process measured, and how quiet the machine was before it. Linux only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from loopback import BenchmarkError
 
 OUTPUT_SHOWN = 4000
+BUSY_MAX = 0.08
+"""Share of all cores that others may use on a machine that counts as quiet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Usage:
     user_s: float
     system_s: float
     rss_bytes_max: int
+    output: str = field(default="", repr=False)
+    """What it printed, both streams; not part of the figures."""
 
     @property
     def cpu_s(self) -> float:
@@ -65,12 +69,13 @@ def measure(
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
-        said = output.read().decode(errors="replace")[-OUTPUT_SHOWN:].strip() or "(no output)"
+        text = output.read().decode(errors="replace")
+    said = text[-OUTPUT_SHOWN:].strip() or "(no output)"
     if not is_done:
         raise BenchmarkError(f"{name} was not done after {timeout_s:.0f} s; it said:\n{said}")
     if child.returncode:
         raise BenchmarkError(f"{name} ended with exit code {child.returncode}; it said:\n{said}")
-    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, text)
 
 
 def _wait(pid: int, timeout_s: float) -> bool:
@@ -90,19 +95,44 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def quiet() -> Quiet:
-    """Measure the machine, not us: 0.2 s asleep, then the fixed loop (about 0.1 s)."""
+@dataclass
+class Patience:
+    """Waits for a quiet moment before a run, but not for ever."""
+
+    once_s: float
+    """At most before one run."""
+    left_s: float
+    """And in all: a machine that is never quiet must not make a benchmark endless."""
+
+    def quiet(self) -> Quiet:
+        """Wait until others use less than BUSY_MAX, or patience ends; say how quiet it is then."""
+        started_s = time.monotonic()
+        until_s = started_s + min(self.once_s, self.left_s)
+        busy = _busy()
+        while busy > BUSY_MAX and time.monotonic() < until_s:
+            busy = _busy()
+        self.left_s -= max(time.monotonic() - started_s - 0.3, 0)  # the first look is no waiting
+        return Quiet(_loop_s(), busy)
+
+
+def _busy() -> float:
+    """Return which share of all cores others use while this process sleeps for 0.2 s."""
     before = _cpu_ticks()
     time.sleep(0.2)
     after = _cpu_ticks()
     total = sum(after) - sum(before)
     idle = sum(after[3:5]) - sum(before[3:5])  # idle and iowait
+    return 1 - idle / total if total else 0.0
+
+
+def _loop_s() -> float:
+    """Return the wall time of a fixed loop (about 0.1 s)."""
     started_s = time.perf_counter()
     value = 1
     for _ in range(1_000_000):
         value = value * 48_271 % 2_147_483_647
     assert value > 0
-    return Quiet(time.perf_counter() - started_s, 1 - idle / total if total else 0.0)
+    return time.perf_counter() - started_s
 
 
 def _cpu_ticks() -> list[int]:

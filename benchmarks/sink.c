@@ -1,15 +1,17 @@
 /* A loopback HTTP/1.1 sink that is never the bottleneck: one thread, epoll, keep-alive.
  *
- *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-r N]
+ *   cc -O3 -o sink sink.c && ./sink [-l MS] [-c N] [-r N] [-w FILE]
  *
  * Listens on 127.0.0.1, on a port the kernel picks and it prints as its first line.
  *   POST …/v1/batch   reads the whole body, counts "messageId" in it, answers 200 {}
- *                     (after MS milliseconds with -l); with -c 429 {} at once to a request that
- *                     is whole while N others wait for their answers, with -r to the one after N
- *                     that were taken within a second
+ *                     (after MS milliseconds with -l), and writes it to FILE behind its length
+ *                     (uint64_t) with -w, for send.c; with -c it answers 429 at once, and counts
+ *                     no message, while N others wait for their answers, with -r to the one after
+ *                     N that were taken within a second
  *   GET /stats        JSON: requests, messages, bytes, connections, refused, too_many (429),
- *                     at_once_max (waiting for their answers), body_bytes_max, cpu_s, span_s
- *                     (from the first POST to the last, refused ones among them)
+ *                     at_once_max (waiting for their answers), body_bytes_max, cpu_s, first_s (when
+ *                     the first POST began, by CLOCK_MONOTONIC; 0: none did), span_s (from then to
+ *                     the end of the last)
  *   GET /reset        the same, then all are zero (cpu_s goes on)
  *
  * A body is held whole before it is counted, so no read boundary can hide a message. What the real
@@ -47,12 +49,11 @@ typedef struct conn {
   char buffer[BUFFER + 1];
 } conn;
 
-static uint64_t requests, messages, bytes, connections, refused, body_bytes_max;
-static uint64_t too_many, waiting, at_once_max;
+static uint64_t requests, messages, bytes, connections, refused, too_many, body_bytes_max;
+static uint64_t waiting, at_once_max, at_once = UINT64_MAX, per_s, taken;
 static double delay_s, first_s, last_s;
-static uint64_t at_once = UINT64_MAX, per_s;
 static double *taken_s; /* when the last per_s requests were taken, a ring */
-static uint64_t taken;
+static FILE *record;
 static conn *first, *last; /* answers that wait, oldest first: the delay is the same for all */
 
 static double now_s(void) {
@@ -85,27 +86,27 @@ static int answer(conn *c, int status, const char *json) {
   char text[1024];
   int n = snprintf(text, sizeof text,
                    "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s\r\n%s",
-                   status, status == 200 ? "OK" : "Refused", strlen(json),
+                   status, status == 200 ? "OK" : status == 429 ? "Too Many Requests" : "Refused", strlen(json),
                    c->is_closing ? "Connection: close\r\n" : "", json);
   return send(c->fd, text, (size_t)n, MSG_NOSIGNAL) == n && !c->is_closing;
 }
 
 static int answer_get(conn *c) {
-  char json[512];
+  char json[640];
   struct rusage u;
   getrusage(RUSAGE_SELF, &u);
+  if (record) fflush(record); /* who asks may read it now, and ends us by a signal */
   snprintf(json, sizeof json,
            "{\"requests\":%lu,\"messages\":%lu,\"bytes\":%lu,\"connections\":%lu,\"refused\":%lu,"
-           "\"too_many\":%lu,\"at_once_max\":%lu,\"body_bytes_max\":%lu,\"cpu_s\":%.4f,"
-           "\"span_s\":%.4f}",
+           "\"too_many\":%lu,\"at_once_max\":%lu,\"body_bytes_max\":%lu,\"first_s\":%.6f,"
+           "\"span_s\":%.6f,\"cpu_s\":%.4f}",
            requests, messages, bytes, connections, refused, too_many, at_once_max, body_bytes_max,
+           first_s, last_s - first_s,
            (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-               (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6,
-           last_s - first_s);
+               (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
   if (!strcmp(c->path, "/stats")) return answer(c, 200, json);
   if (strcmp(c->path, "/reset")) return answer(c, 404, "{}");
-  requests = messages = bytes = connections = refused = body_bytes_max = 0;
-  too_many = at_once_max = 0;
+  requests = messages = bytes = connections = refused = too_many = at_once_max = body_bytes_max = 0;
   first_s = last_s = 0;
   return answer(c, 200, json);
 }
@@ -129,6 +130,7 @@ static int parse(conn *c) {
   char method[8] = "";
   if (sscanf(c->buffer, "%7s %63s", method, c->path) != 2) return -1;
   c->is_post = !strcmp(method, "POST");
+  if (c->is_post && first_s == 0) first_s = now_s();
   const char *length = header(c->buffer, "\r\nContent-Length:");
   c->body = length ? strtoull(length, NULL, 10) : 0;
   const char *option = header(c->buffer, "\r\nConnection:");
@@ -146,7 +148,7 @@ static int parse(conn *c) {
 /* A whole POST is in the buffer: count it. */
 static void take(conn *c) {
   last_s = now_s();
-  if (!requests++) first_s = last_s;
+  requests++;
   connections += !c->has_posted;
   c->has_posted = 1;
   if (c->status != 200) {
@@ -154,13 +156,20 @@ static void take(conn *c) {
     c->is_closing = 1; /* its body may not have been read */
     return;
   }
-  if (waiting >= at_once || (per_s && taken >= per_s && taken_s[taken % per_s] > now_s() - 1)) {
+  if (waiting >= at_once || (per_s && taken >= per_s && taken_s[taken % per_s] > last_s - 1)) {
     too_many++;
     c->status = 429;
     return;
   }
-  if (per_s) taken_s[taken++ % per_s] = now_s();
+  if (per_s) taken_s[taken++ % per_s] = last_s;
   if (waiting + 1 > at_once_max) at_once_max = waiting + 1;
+  if (record) {
+    uint64_t length = c->body;
+    if (fwrite(&length, sizeof length, 1, record) != 1 || fwrite(c->buffer + c->head, 1, length, record) != length) {
+      perror("record"); /* a disk that is full: figures without it would be wrong */
+      exit(1);
+    }
+  }
   bytes += c->body;
   if (c->body > body_bytes_max) body_bytes_max = c->body;
   messages += count(c->buffer + c->head, c->body);
@@ -233,11 +242,14 @@ static void answer_due(void) {
 }
 
 int main(int argc, char **argv) {
-  for (int option; (option = getopt(argc, argv, "l:c:r:")) != -1;) {
+  for (int option; (option = getopt(argc, argv, "l:c:r:w:")) >= 0;) {
     if (option == 'l') delay_s = atof(optarg) / 1000;
     else if (option == 'c') at_once = strtoull(optarg, NULL, 10);
     else if (option == 'r') per_s = strtoull(optarg, NULL, 10);
-    else { fprintf(stderr, "usage: sink [-l MS] [-c N] [-r N]\n"); return 2; }
+    else if (option != 'w' || !(record = fopen(optarg, "wb"))) {
+      fprintf(stderr, "usage: sink [-l MS] [-c N] [-r N] [-w FILE]\n");
+      return 2;
+    }
   }
   if (per_s && !(taken_s = malloc(per_s * sizeof *taken_s))) return 1;
   signal(SIGPIPE, SIG_IGN);

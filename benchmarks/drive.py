@@ -1,0 +1,42 @@
+"""Reading and encoding and nothing else: what `check` is measured against.
+
+    python benchmarks/drive.py SOURCE MAPPING [SOURCE MAPPING …]
+
+Plans each mapping as the command line does, then drives the room that turns rows into finished
+messages (`backfill.pipeline`): source, typing, validation, ids, the final text. No batch is cut,
+nothing is counted, looked up or sent. Prints JSON: rows, and bytes of messages.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from backfill.cli.options import leave_pandas_out
+
+
+def main() -> None:
+    """Read and encode every row of every source."""
+    leave_pandas_out()  # as the command line does, and before the rooms make their first array
+    from backfill.ahead import ahead  # noqa: PLC0415
+    from backfill.launch import Settings, plan_of  # noqa: PLC0415
+    from backfill.mapping import load_mapping  # noqa: PLC0415
+    from backfill.pipeline import encodings, open_shard, spans  # noqa: PLC0415
+    from backfill.watermark import Watermark  # noqa: PLC0415
+
+    rows = size = 0
+    for source, mapping in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+        plan = plan_of(load_mapping(Path(mapping)), Settings(sources=(source,)))
+        for shard in plan.shards:
+            encode = partial(encodings, plan.job, shard, mark=Watermark(plan.job.lanes))
+            found = spans(open_shard(plan.job, shard), 0, None, plan.job.grouping)
+            for given in ahead(encode, found):  # on as many threads as `check` and `run`
+                rows += given.span.batch.num_rows
+                size += given.texts.nbytes
+    print(json.dumps({"rows": rows, "bytes": size}))
+
+
+if __name__ == "__main__":
+    main()
