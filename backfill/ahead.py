@@ -49,7 +49,7 @@ def ahead(
                 break
             made.append(pool.submit(work, item))
             del item  # the work alone decides how long it lives
-            if len(made) > threads:
+            if len(made) >= threads:
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()

@@ -61,7 +61,7 @@ def tallied(legend: Legend | None, read: Read, done: list[Settled]) -> Tally | N
     count = len(legend.kinds)
     found, counts = counted_marks(marks[1 : 1 + count])
     longest: list[Long] = []
-    top = np.argsort(marks[0], kind="stable")[-LONGEST_SHOWN:]
+    top = _highest(marks[0])
     ends = np.cumsum([len(places) for _, places in kept])
     for at in top.tolist():
         which = int(np.searchsorted(ends, at, "right"))
@@ -72,6 +72,15 @@ def tallied(legend: Legend | None, read: Read, done: list[Settled]) -> Tally | N
         called, label = read.called(span, row - span.start)
         longest.append((int(marks[0, at]), label, called))
     return Tally(found, counts, _traits(legend, marks[1 + count :]), tuple(longest))
+
+
+def _highest(sizes: np.ndarray) -> np.ndarray:
+    """Return the places of the longest texts, of equal ones the first."""
+    if len(sizes) <= LONGEST_SHOWN:
+        return np.arange(len(sizes))
+    least = np.partition(sizes, -LONGEST_SHOWN)[-LONGEST_SHOWN]
+    above = np.flatnonzero(sizes > least)
+    return np.append(above, np.flatnonzero(sizes == least)[: LONGEST_SHOWN - len(above)])
 
 
 def _acknowledged(settled: Settled) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ def watched(stages: Stages) -> None:
 
 def run(source: Path, mapping: Path, port: int) -> None:
     """Run one stream as the command line does. Raises BenchmarkError unless it went well."""
-    from backfill.launch import Settings, run_all  # noqa: PLC0415  after leave_pandas_out
+    from backfill.launch import Settings, run_all  # noqa: PLC0415  after make_arrow_light
     from backfill.mapping import load_mapping  # noqa: PLC0415
     from backfill.runner import Stop  # noqa: PLC0415
 
@@ -112,9 +112,9 @@ def _key() -> Path:
 
 def measured(name: str, rows: int) -> Figures:
     """Run once and return nanoseconds a row: stages, what is left, and the whole."""
-    from backfill.cli.options import leave_pandas_out  # noqa: PLC0415  not needed for --help
+    from backfill.cli.options import make_arrow_light  # noqa: PLC0415  not needed for --help
 
-    leave_pandas_out()
+    make_arrow_light()
     arena = Arena(Patience(5.0, 60.0))
     entrant, first = Entrant(name, rows), Entrant(name, START_UP_ROWS)
     arena.prepare([entrant])

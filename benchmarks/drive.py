@@ -14,12 +14,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from backfill.cli.options import leave_pandas_out
+from backfill.cli.options import make_arrow_light
 
 
 def main() -> None:
     """Read and encode every row of every source."""
-    leave_pandas_out()  # as the command line does, and before the rooms make their first array
+    make_arrow_light()  # as the command line does, and before the rooms make their first array
     from backfill.ahead import ahead  # noqa: PLC0415
     from backfill.launch import Settings, plan_of  # noqa: PLC0415
     from backfill.mapping import load_mapping  # noqa: PLC0415

@@ -27,7 +27,7 @@ def check(mappings: tuple[str, ...], *, as_json: bool, limit: int | None, **give
       backfill check mappings/
       backfill check mappings/orders.yaml --source exports/orders_2024.csv
     """
-    options.leave_pandas_out()
+    options.make_arrow_light()
     from backfill.cli import findings  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.folder import Folder  # noqa: PLC0415
     from backfill.launch import dry_report, plan_of, rate_of  # noqa: PLC0415

@@ -57,7 +57,7 @@ def init(
       backfill init exports/customers.csv exports/orders.parquet
       backfill init exports/clicks.csv --type track -o mappings/clicks.yaml
     """
-    options.leave_pandas_out()
+    options.make_arrow_light()
     from backfill.propose import propose_all  # noqa: PLC0415  heavy, and --help needs none of it
 
     words = {None: None, True: "day-first", False: "month-first"}[is_day_first]

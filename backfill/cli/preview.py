@@ -64,7 +64,7 @@ def preview(
       backfill preview mappings/orders.yaml -n 2
       backfill preview mappings/orders.yaml --row 1042 -n 1 --explain
     """
-    options.leave_pandas_out()
+    options.make_arrow_light()
     from backfill.launch import plan_of  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.mapping import load_mapping  # noqa: PLC0415
     from backfill.mapping.origin import Origins  # noqa: PLC0415

@@ -42,7 +42,7 @@ def retry(  # noqa: PLR0913  one parameter an option
       backfill retry mappings/orders.yaml
       backfill retry mappings/orders.yaml --held
     """
-    options.leave_pandas_out()
+    options.make_arrow_light()
     from backfill.cli.progress import Bar  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.launch import rate_of, retry_all  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415

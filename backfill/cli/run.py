@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913  one parameter an option
       backfill run mappings/ --to sandbox
       backfill run mappings/orders.yaml --to eu --rate 100
     """
-    options.leave_pandas_out()
+    options.make_arrow_light()
     from backfill.cli.progress import Bar  # noqa: PLC0415  heavy, and --help needs none of it
     from backfill.launch import rate_of, run_all  # noqa: PLC0415
     from backfill.mapping import find_mappings  # noqa: PLC0415

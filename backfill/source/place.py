@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STEP_BYTES: Final = 16 << 20
+STEP_BYTES: Final = 8 << 20
 """How far places are apart: a resume reads at most so much that it does not need."""
 
 AROUND_BYTES: Final = 4 << 10
