@@ -290,7 +290,7 @@ PAD: Final = "x" * 2_000
 def test_a_crash_behind_a_place_to_read_on_from_loses_no_row(
     cli: Cli, tmp_path: Path, ledger: LedgerProcess, request: pytest.FixtureRequest
 ) -> None:
-    """Places are 16 MiB apart; in lanes, what is settled is behind what was read."""
+    """Places are 8 MiB apart; in lanes, what is settled is behind what was read."""
     seed = seed_of(request)
     books = write_events(tmp_path, 20_000, random.Random(seed), KINDS["csv-identify"])
     path = tmp_path / "events.csv"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROWS: Final = 6_500
 LIMIT: Final = 6_200
 PAD: Final = "x" * 6_000
-"""So that 40 MB have few rows: places are 16 MiB apart."""
+"""So that 40 MB have few rows: places are 8 MiB apart."""
 
 START_BYTES: Final = 20 << 20
 """More than a command reads for itself, of modules and the like, beside the file."""

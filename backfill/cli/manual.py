@@ -18,7 +18,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Destination": ("to", "key_file", "dry_run"),
     "Guard": ("recent_events", "is_held", "max_rejects", "max_outage_s"),
     "State": ("state", "restart", "yes", "use_previous"),
-    "Speed": ("rate", "connections", "batch_bytes", "batch_messages"),
+    "Speed": ("rate", "connections", "batch_bytes", "batch_messages", "gzip"),
     "Server": ("port", "db", "faults", "seed"),
     "Output": (
         *("explain", "samples", "as_json", "quiet", "verbose", "log_format", "no_progress"),
