@@ -194,7 +194,9 @@ def _fill(axes: Axes, shapes: list[Any], **how: Any) -> None:
     if shapes:
         codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY]
         path = Path(np.concatenate(shapes), codes * len(shapes))
-        axes.add_patch(PathPatch(path, edgecolor="none", **how))
+        patch = axes.add_artist(PathPatch(path, edgecolor="none", **how))
+        # the limits are set by hand: to find them in thousands of lines takes half of the drawing
+        patch.set_in_layout(False)
 
 
 def _dates(axes: Axes) -> None:

@@ -118,7 +118,7 @@ class Arena:
         tell(
             f"{run.pair:2} {run.name:11} {run.rows:>10,} rows {run.usage.wall_s:7.2f} s wall "
             f"{run.usage.cpu_s:7.2f} s CPU {run.usage.rss_bytes_max / 1e6:6.0f} MB "
-            f"{requests}others {run.quiet.busy:4.0%}"
+            f"{requests}others {run.quiet.busy:4.0%} stolen {run.usage.stolen:4.0%}"
         )
         return run
 

@@ -123,7 +123,8 @@ def environment() -> dict[str, str]:
         if not name.startswith(HIDDEN) and name.upper() not in PROXIES
     }
     node = {"NODE_PATH": str(NODE / "node_modules"), "NODE_ENV": "production"}
-    return {**kept, **node, "CUSTOMERIO_WRITE_KEY": "bench"}
+    plain = {"CUSTOMERIO_WRITE_KEY": "bench", "BACKFILL_PICTURES": "no"}  # part start-up has them
+    return {**kept, **node, **plain}
 
 
 def lacking(name: str) -> str | None:

@@ -140,9 +140,11 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 
 def noise(runs: Iterable[Run]) -> Figures:
-    """Say how noisy the machine was before the runs."""
+    """Say how noisy the machine was before the runs, and what the host took away during them."""
+    runs = list(runs)
     found = [run.quiet for run in runs]
     return {
+        "stolen": spread([run.usage.stolen for run in runs]),
         "loop_s": spread([quiet.loop_s for quiet in found]),
         "busy": spread([quiet.busy for quiet in found]),
     }

@@ -27,6 +27,8 @@ class Usage:
     user_s: float
     system_s: float
     rss_bytes_max: int
+    stolen: float = 0.0
+    """Share of all cores that the host gave to others meanwhile, 0 to 1."""
     output: str = field(default="", repr=False)
     """What it printed, both streams; not part of the figures."""
 
@@ -57,14 +59,14 @@ def measure(
     the process that calls this must stay smaller than whatever it measures (no numpy, no pyarrow).
     """
     with TemporaryFile() as output:
-        started_s = time.perf_counter()
+        started_s, ticks = time.perf_counter(), _cpu_ticks()
         child = subprocess.Popen(
             command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
         )
         try:
             is_done = _wait(child.pid, timeout_s)
         finally:
-            wall_s = time.perf_counter() - started_s
+            wall_s, stolen = time.perf_counter() - started_s, _stolen(ticks, _cpu_ticks())
             _kill_group(child.pid)
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -75,7 +77,7 @@ def measure(
         raise BenchmarkError(f"{name} was not done after {timeout_s:.0f} s; it said:\n{said}")
     if child.returncode:
         raise BenchmarkError(f"{name} ended with exit code {child.returncode}; it said:\n{said}")
-    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, text)
+    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, stolen, text)
 
 
 def _wait(pid: int, timeout_s: float) -> bool:
@@ -123,6 +125,12 @@ def _busy() -> float:
     total = sum(after) - sum(before)
     idle = sum(after[3:5]) - sum(before[3:5])  # idle and iowait
     return 1 - idle / total if total else 0.0
+
+
+def _stolen(before: list[int], after: list[int]) -> float:
+    """Return the share of the last kind of ticks: what a virtual machine wanted and did not get."""
+    total = sum(after) - sum(before)
+    return (after[-1] - before[-1]) / total if total else 0.0
 
 
 def _loop_s() -> float:

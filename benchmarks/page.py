@@ -72,13 +72,15 @@ def setting_lines(figures: Figures) -> list[str]:
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     busy = " / ".join(f"{share:.0%}" for share in _ordered(figures["noise"]["busy"]))
     loop = " / ".join(f"{s * 1000:.0f}" for s in _ordered(figures["noise"]["loop_s"]))
+    stolen = " / ".join(f"{share:.0%}" for share in _ordered(figures["noise"]["stolen"]))
     packages = f"Python {about['python']}, {packages}"
     noise = f"a fixed loop took {loop} ms, others used {busy} of the cores"
+    before = f"Noise before each run, min / median / max: {noise}"
     lines = [
         "",
         f"Medians of {figures['pairs']}; {about['cores']} cores, {packages}.",
         "",
-        f"Noise before each run, min / median / max: {noise}.",
+        f"{before}; during the runs the host took {stolen} away.",
     ]
     if figures["is_trial"]:
         lines += ["", "A trial: too few rows or pairs for these figures to mean anything."]

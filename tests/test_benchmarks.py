@@ -441,7 +441,7 @@ def test_a_breakdown_adds_up_to_the_whole_process(tmp_path: Path) -> None:
 
 def results(folder: Path, **changed: Any) -> Path:
     """Write the results of a contest."""
-    noise = {key: {"min": 0.1, "median": 0.1, "max": 0.1} for key in ("busy", "loop_s")}
+    noise = {key: {"min": 0.1, "median": 0.1, "max": 0.1} for key in ("busy", "loop_s", "stolen")}
     head = {"pairs": 3, "is_trial": False, "noise": noise, "left_out": {}, "runs": [1, 2, 3]}
     about = {"cores": 2, "python": "3.11.7", "packages": {"pyarrow": "26.0.1"}}
     found = {**contested(), **head, "setting": about, **changed}
