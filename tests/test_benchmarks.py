@@ -176,7 +176,10 @@ def test_shapes_are_compared_by_what_a_byte_costs() -> None:
     )
 
 
-def test_check_is_compared_after_the_start_up_of_both_on_the_very_files(tmp_path: Path) -> None:
+def test_check_is_compared_after_the_start_up_of_both_on_the_very_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "CACHE", tmp_path)
     stage: Any = Stage({"check": 1.3, "drive": 1.0}, data=tmp_path)
     figures = checking.measured(stage, SCALE)
     assert figures["work"]["CSV"]["wall"]["median"] == pytest.approx(1.3)

@@ -50,7 +50,7 @@ REPORT = [
 ]
 """The keys that cli.md promises."""
 
-BESIDE = {"backfill", "held"}
+BESIDE = {"backfill", "held", "next"}
 """Keys that stand in every report too, and that cli.md does not name."""
 
 ROWS = ["read", "delivered", "filtered", "held", "rejected", "unchanged", "pending"]

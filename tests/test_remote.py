@@ -470,7 +470,7 @@ def test_a_store_that_dies_on_the_way_stops_the_run_resumable_and_the_next_one_e
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "READ_BYTES", 1 << 16)
-    csv = orders_csv(30_000, note="n" * 60).encode()
+    csv = orders_csv(count := 60_000, note="n" * 60).encode()
     forms = {
         "o.csv": csv,
         "o.csv.gz": gzip.compress(csv, 0),
@@ -493,11 +493,11 @@ def test_a_store_that_dies_on_the_way_stops_the_run_resumable_and_the_next_one_e
     error = report["error"]
     assert error["what"].startswith("the store cannot be reached (AWS Error NETWORK_CONNECTION")
     assert (error["where"], error["fix"]) == (f"s3://data/{name}", f"{CHECK}, {AGAIN}")
-    assert 0 < len(ledger.sent) < 30_000
+    assert 0 < len(ledger.sent) < count
     done = door(mapping)
-    assert (done["exit_code"], done["rows"]["delivered"]) == (0, 30_000)
-    assert len({one.message_id for one in ledger.sent}) == 30_000
-    assert len(ledger.sent) == 30_000  # it was no kill: nothing is sent twice
+    assert (done["exit_code"], done["rows"]["delivered"]) == (0, count)
+    assert len({one.message_id for one in ledger.sent}) == count
+    assert len(ledger.sent) == count  # it was no kill: nothing is sent twice
 
 
 def test_a_remote_file_that_has_grown_is_known_by_its_begin(store: Store) -> None:
@@ -692,7 +692,8 @@ def test_no_credential_of_a_store_is_in_state_log_report_or_output(
     assert done.code == 3
     written_ = [path for path in (tmp_path / ".backfill").rglob("*") if path.is_file()]
     assert {"checkpoint.json", "report.json", "log.jsonl"} <= {path.name for path in written_}
-    texts = [done.out, done.err, *(path.read_text() for path in written_)]
+    kept = (path.read_text(errors="replace") for path in written_)  # the figures are no text
+    texts = [done.out, done.err, *kept]
     assert not [found for text in texts for found in leaks(text)]
     assert '"s3://data/o.csv"' in (tmp_path / ".backfill/orders/checkpoint.json").read_text()
 

@@ -401,7 +401,7 @@ def test_a_terminal_that_closes_under_the_progress_bar_stops_the_run_in_good_ord
     os.close(ours)
     shown = b""
     with suppress(OSError):
-        while b"requests=" not in shown:
+        while b"req/s" not in shown:
             shown += os.read(terminal, 10_000)
     assert running.poll() is None, shown
     os.close(terminal)

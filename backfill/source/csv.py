@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
     from backfill.source.place import Place
 
-BLOCK_BYTES: Final = 1 << 21
+BLOCK_BYTES: Final = 1 << 20
 """A row that spans more than two blocks is refused by the parser."""
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
