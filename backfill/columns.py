@@ -149,6 +149,7 @@ def interleaved(*parts: pa.StringArray | str) -> pa.StringArray:
     two thirds of what `binary_join_element_wise` costs. A literal is one text, taken n times.
     """
     columns = [part for part in parts if not isinstance(part, str)]
+    assert not any(part.null_count for part in columns), "a null would become an empty text"
     count = len(columns[0])
     literals = pa.array([part for part in parts if isinstance(part, str)], STRING)
     begins, column, literal = np.empty(len(parts), np.int32), 0, count * len(columns)

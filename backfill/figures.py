@@ -14,11 +14,11 @@ import numpy as np
 from backfill.marks import (
     DAY_BITS,
     DAY_ZERO,
-    NAMES_MAX,
     NO_MARK,
     OTHERS,
     WORD_BITS,
     Name,
+    number_of,
 )
 
 if TYPE_CHECKING:
@@ -156,12 +156,7 @@ class Figures:
         return found
 
     def _number(self, name: Name) -> int:
-        if name not in self._numbers:
-            if len(self.names) > NAMES_MAX:
-                return 0
-            self._numbers[name] = len(self.names)
-            self.names.append(name)
-        return self._numbers[name]
+        return number_of(name, self.names, self._numbers)
 
     def count(self, marks: np.ndarray, counts: np.ndarray) -> None:
         """Add marks that are numbered by our names."""

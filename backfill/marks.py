@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backfill.clock import DAY_MS
 from backfill.columns import integers, valid
 from backfill.jsontext import Fixed, Typed
 
@@ -30,7 +31,6 @@ NAMES_MAX: Final = 200
 TRAITS_MAX: Final = 186
 """So many traits of one message are counted: three words of bits."""
 
-DAY_MS: Final = 86_400_000
 DAY_BITS: Final = 23
 DAY_ZERO: Final = 1 << 22
 """1970-01-01; day 0 stands for no time at all."""
@@ -53,6 +53,16 @@ class Name(NamedTuple):
 
 
 OTHERS: Final = Name("", "")
+
+
+def number_of(name: Name, names: list[Name], numbers: dict[Name, int]) -> int:
+    """Return the number of a name, a new one where there is room; else 0, that of the others."""
+    if name not in numbers:
+        if len(names) > NAMES_MAX:
+            return 0
+        numbers[name] = len(names)
+        names.append(name)
+    return numbers[name]
 
 
 def no_marks() -> np.ndarray:
@@ -83,12 +93,7 @@ class Legend:
             return self._number(name)
 
     def _number(self, name: Name) -> int:
-        if name not in self._numbers:
-            if len(self.names) > NAMES_MAX:
-                return 0
-            self._numbers[name] = len(self.names)
-            self.names.append(name)
-        return self._numbers[name]
+        return number_of(name, self.names, self._numbers)
 
     def numbers(self, kind: str, texts: pa.StringArray) -> np.ndarray:
         """Return the numbers of the names in a column."""

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
+from backfill.columns import BLANK_MS
 from backfill.known import no_prints
 from backfill.marks import no_marks
 
 OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
-NEVER: Final = np.iinfo(np.int64).min
 
 
 @dataclass
@@ -63,9 +63,9 @@ def times(pieces: list[Piece]) -> tuple[int, int, list[np.ndarray]] | None:
     if not columns:
         return None
     oldest = min(int(column.min()) for column in columns)
-    if oldest == NEVER:  # some have none
-        columns = [kept for column in columns if len(kept := column[column != NEVER])]
-        oldest = min((int(column.min()) for column in columns), default=NEVER)
+    if oldest == BLANK_MS:  # some have none
+        columns = [kept for column in columns if len(kept := column[column != BLANK_MS])]
+        oldest = min((int(column.min()) for column in columns), default=BLANK_MS)
     if not columns:
         return None
     return oldest, max(int(column.max()) for column in columns), columns

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backfill.batch import SPANS_AHEAD, Batch, Batcher, Encodings, Limits
+from backfill.columns import BLANK_MS
 from backfill.known import PRINT
-from backfill.piece import CLOSE, NEVER, OPEN
+from backfill.piece import CLOSE, OPEN
 from backfill.source import Span
 from backfill.validate import NONE, REJECTS
 
@@ -91,7 +92,7 @@ def given_of(made: Stream, span: Span) -> Encodings:
         None if made.lanes == 1 else np.array(made.lane[span.start :], np.int64),
         np.array(rows, np.int64),
         kept,
-        [np.array([NEVER if row % 5 == 0 else 1000 * row for row in firsts], np.int64)],
+        [np.array([BLANK_MS if row % 5 == 0 else 1000 * row for row in firsts], np.int64)],
         told_of(made.fate, span.start, REJECTED),
         told_of(made.fate, span.start, HELD),
         filtered=rows_with(made, span, FILTERED),

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import Built, build, is_same
 
+from backfill.columns import interleaved
 from backfill.errors import BackfillError
 from backfill.source.jsonl import JsonlReader
 from backfill.spec import MEMBER_ORDER, TYPES
@@ -405,3 +406,9 @@ def test_a_hundred_thousand_rows_are_encoded_each_as_itself(tmp_path: Path) -> N
         assert one["userId"] == f"u{row}"
         assert one.get("properties", {}).get("n") == (row if row % 7 else None)
     assert len({one["messageId"] for (one,) in made.messages.values()}) == count
+
+
+def test_a_null_in_a_message_is_a_fault_and_never_an_empty_text() -> None:
+    with pytest.raises(AssertionError, match="a null would become an empty text"):
+        interleaved("a", pa.array(["b", None]))
+    assert interleaved("a", pa.array(["b", ""]), "c").to_pylist() == ["abc", "ac"]
