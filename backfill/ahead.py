@@ -1,59 +1,42 @@
-"""What comes next is worked on while what came before is used: an ordered map over threads."""
+"""What comes next is read while what came before is worked on: one thread that reads, no more.
+
+Reading is one long call of Arrow's, which lets Python's other threads work. Encoding is thousands
+of short ones: two threads that encode hand Python's one lock to and fro after each of them, which
+costs more than the second core is worth (measured: as fast as one, for a quarter more CPU).
+"""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 
-THREADS_MAX: Final = 3
-"""Reading is not split, and takes a third of the time of encoding: more would wait for it."""
+ITEMS_MAX: Final = 1
+"""How many are read ahead; each is a record batch in memory."""
 
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_END: Any = object()
 
 
-def ahead(
-    work: Callable[[Given], Made], items: Iterator[Given], *, in_order: bool = False
-) -> Iterator[Made]:
-    """Yield what `work` makes of each item, in their order, a few items ahead of who asks.
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items, which are taken in a thread of its own, a few ahead of who asks.
 
-    in_order: work on the items one after the other, not on several at a time. Items are taken in
-    the thread that asks. What taking one raises comes after what was made of those before it; what
-    working on one raises ends all.
+    What taking one raises comes after those before it. Who stops asking waits for the item that is
+    being taken, and leaves no thread behind.
     """
-    threads = 1 if in_order else min(THREADS_MAX, cores())
-    pool = ThreadPoolExecutor(threads, "encoder")
-    made: deque[Future[Made]] = deque()
-    fault: Exception | None = None
+    pool = ThreadPoolExecutor(1, "reader")
+    coming: deque[Future[Item]] = deque()
     try:
-        while True:
-            try:
-                item = next(items, None)
-            except Exception as found:  # noqa: BLE001  raised below
-                fault = found
-                break
-            if item is None:
-                break
-            made.append(pool.submit(work, item))
-            del item  # the work alone decides how long it lives
-            if len(made) >= threads:
-                yield made.popleft().result()
-        while made:
-            yield made.popleft().result()
+        for _ in range(ITEMS_MAX):
+            coming.append(pool.submit(next, items, _END))
+        while (item := coming.popleft().result()) is not _END:
+            coming.append(pool.submit(next, items, _END))
+            yield item
+            del item  # who asked for it alone decides how long it lives
     finally:
         pool.shutdown(cancel_futures=True)
-    if fault is not None:
-        raise fault

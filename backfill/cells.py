@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backfill.codes import Code
-from backfill.columns import STRING, is_ascii, is_utf8, mask, nulled, offsets, valid
+from backfill.columns import STRING, hidden, is_ascii, is_utf8, mask, nulled, offsets, valid
 from backfill.source import JSON_KIND, Span
 from backfill.source.jsontree import is_json
 
@@ -228,7 +228,9 @@ def _without_blanks(column: pa.BinaryArray, blank: Sequence[str]) -> pa.BinaryAr
         at = offsets(column)
         filled = at[1:] != at[:-1]
         if not filled.all():
-            column = pc.if_else(pa.array(filled), column, pa.scalar(None, pa.binary()))
+            if column.null_count:  # of a COPY file
+                filled &= valid(column)
+            column = hidden(column, filled)
     if rest:
         is_blank = pc.is_in(column, value_set=pa.array(rest, pa.binary()))
         column = pc.if_else(is_blank, pa.scalar(None, pa.binary()), column)

@@ -55,6 +55,14 @@ def nulled(data: pa.Array, at: np.ndarray) -> pa.Array:
     return pc.if_else(flags(at), pa.scalar(None, data.type), data) if at.any() else data
 
 
+def hidden(data: pa.Array, there: np.ndarray) -> pa.Array:
+    """The same texts or bytes, but null where a mask is false; no value is copied."""
+    _, ends, values = data.buffers()
+    if data.offset:
+        ends = ends.slice(data.offset * 4)
+    return pa.Array.from_buffers(data.type, len(data), [flags(there).buffers()[1], ends, values])
+
+
 def flags(at: np.ndarray) -> pa.BooleanArray:
     """A mask as an array; `pa.array` would make Arrow import pandas, as would the like below."""
     bits = pa.py_buffer(np.packbits(at, bitorder="little"))

@@ -24,7 +24,7 @@ from backfill.marks import (
 if TYPE_CHECKING:
     from backfill.errand import Settled
     from backfill.marks import Legend
-    from backfill.pipeline import Read
+    from backfill.reading import Read
 
 LONGEST_SHOWN: Final = 10
 PAIRS_MAX: Final = 60_000
@@ -51,8 +51,13 @@ class Tally:
     longest: tuple[Long, ...]
 
 
-def tallied(legend: Legend | None, read: Read, done: list[Settled]) -> Tally | None:
-    """Count the texts of batches, but for those that were refused."""
+def tallied(
+    legend: Legend | None, read: Read, done: list[Settled], *, least_bytes: int = 0
+) -> Tally | None:
+    """Count the texts of batches, but for those that were refused.
+
+    least_bytes: shorter messages are known not to be among the longest.
+    """
     done = [one for one in done if len(one.batch.marks)]
     if legend is None or not done:
         return None
@@ -61,7 +66,7 @@ def tallied(legend: Legend | None, read: Read, done: list[Settled]) -> Tally | N
     count = len(legend.kinds)
     found, counts = counted_marks(marks[1 : 1 + count])
     longest: list[Long] = []
-    top = _highest(marks[0])
+    top = _highest(marks[0], least_bytes)
     ends = np.cumsum([len(places) for _, places in kept])
     for at in top.tolist():
         which = int(np.searchsorted(ends, at, "right"))
@@ -74,13 +79,13 @@ def tallied(legend: Legend | None, read: Read, done: list[Settled]) -> Tally | N
     return Tally(found, counts, _traits(legend, marks[1 + count :]), tuple(longest))
 
 
-def _highest(sizes: np.ndarray) -> np.ndarray:
-    """Return the places of the longest texts, of equal ones the first."""
-    if len(sizes) <= LONGEST_SHOWN:
-        return np.arange(len(sizes))
-    least = np.partition(sizes, -LONGEST_SHOWN)[-LONGEST_SHOWN]
-    above = np.flatnonzero(sizes > least)
-    return np.append(above, np.flatnonzero(sizes == least)[: LONGEST_SHOWN - len(above)])
+def _highest(sizes: np.ndarray, least: int) -> np.ndarray:
+    """Return the places of the longest texts, of equal ones the first; none below the least."""
+    at = np.flatnonzero(sizes >= least)
+    if len(at) <= LONGEST_SHOWN:
+        return at
+    order = np.argsort(-sizes[at], kind="stable")[:LONGEST_SHOWN]
+    return np.sort(at[order])
 
 
 def _acknowledged(settled: Settled) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +100,18 @@ def _acknowledged(settled: Settled) -> tuple[np.ndarray, np.ndarray]:
 
 def counted_marks(marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the marks that are there, ascending, and how often each is."""
-    marks = marks[marks != NO_MARK]
+    marks = marks.reshape(-1)
+    if marks.size and marks.min() == NO_MARK:
+        marks = marks[marks != NO_MARK]
     if not marks.size:
         return marks, marks
-    low, high = int(marks.min()), int(marks.max())
-    if high - low < 4 * marks.size:  # counting is several times as fast as sorting
-        counts = np.bincount(marks - low)
+    names, days = marks >> DAY_BITS, marks & DAY_MASK
+    first = int(days.min())
+    width = int(days.max()) - first + 1
+    if width * (int(names.max()) + 1) < 4 * marks.size:  # counting is much faster than sorting
+        counts = np.bincount(names * width + (days - first))
         at = np.flatnonzero(counts)
-        return at + low, counts[at]
+        return ((at // width) << DAY_BITS) | (at % width + first), counts[at]
     found: tuple[np.ndarray, np.ndarray] = np.unique(marks, return_counts=True)
     return found
 

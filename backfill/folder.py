@@ -10,7 +10,8 @@ import numpy as np
 
 from backfill.grouping import Seen
 from backfill.people import EVENTS, People, named_in
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
+from backfill.reading import open_shard, spans
 from backfill.watermark import Watermark
 
 if TYPE_CHECKING:

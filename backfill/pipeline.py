@@ -1,4 +1,4 @@
-"""Rows → encoded messages: source, transform, validate and encode as one generator. No network."""
+"""A span → encoded messages: transform, validate and encode. No reading, no network."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from backfill.batch import Encodings
 from backfill.cells import Fault, Frame, frame_of
 from backfill.changed import printed
 from backfill.codes import Code
-from backfill.columns import integers, valid
+from backfill.columns import flags, integers, valid
 from backfill.encode import Encoded, Named, encode
 from backfill.evaluate import is_true
 from backfill.known import no_prints
 from backfill.mapping.nightly import keeps_ids
 from backfill.marks import marked
 from backfill.message import Draft, Made, draft, identifier, texts_of_value
-from backfill.source import LINE, SourceFile, Span, unmixed
+from backfill.source import LINE
 from backfill.units import Units, grouped, single, told_of
 from backfill.validate import Checked, table_of, validate, wanted_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from backfill.grouping import Grouping
     from backfill.plan import Job, Shard
     from backfill.since import Later
-    from backfill.source import Reader, Span
+    from backfill.source import Span
     from backfill.watermark import Watermark
 
 
@@ -41,81 +38,46 @@ KEPT_IDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A reader and what the rows of its file are called to a person."""
+class Drafted:
+    """The rows of a span, judged: what is to be written, and what is told of the others."""
 
-    reader: Reader
-    source: SourceFile
-    label: str = ""
-    """The file as dead letters name it."""
-    is_first: bool = True
-    """Whether the stream begins with it."""
-
-    @property
-    def file(self) -> str:
-        """The path."""
-        return self.source.path
-
-    def person_row(self, row: int) -> int:
-        """Return the row as a spreadsheet counts."""
-        return row + self.reader.first_row
-
-    def called(self, span: Span, offset: int) -> tuple[int, str]:
-        """Return the row of a span as a spreadsheet counts, and the file, as dead letters do."""
-        if (origin := span.origin) is not None:
-            return int(origin.rows[offset]) + origin.first_row, origin.label
-        return self.person_row(span.start + offset), self.label
+    span: Span
+    lane: np.ndarray | None
+    frame: Frame
+    units: Units
+    checked: Checked
+    writing: Writing
+    settled: np.ndarray
+    """The mask of the rows that are left out, since they are settled."""
+    same: np.ndarray
+    """The mask of the units that are delivered as they are."""
+    later: Later | None
+    where: np.ndarray | None
 
 
-def spans(read: Read, start: int, stop: int | None, grouping: Grouping | None) -> Iterator[Span]:
-    """Yield the rows [start, stop) of a file; no group is cut, so there may be a few more.
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the messages of the units that are kept are written from."""
 
-    Raises ResumableError where the file changes meanwhile, before a row of the changed file.
-    """
-    found = _unmixed(read, start) if grouping is None else _grouped(read, start, grouping)
-    for span in found:
-        if stop is not None and span.stop > stop:
-            if span.start < stop:
-                yield span.head(_end(span, stop - span.start))
-            return
-        yield span
-
-
-def _grouped(read: Read, start: int, grouping: Grouping) -> Iterator[Span]:
-    """Read from the begin, so that every group that came before is known, and leave them out."""
-    if read.is_first:
-        grouping.seen.forget()
-    for span in grouping.whole(_unmixed(read, 0)):
-        if span.stop > start:
-            yield span.tail(max(start - span.start, 0))
-
-
-def _end(span: Span, count: int) -> int:
-    """Return how many rows to take so that there are at least `count`, in whole groups."""
-    if span.groups is None:
-        return count
-    ends = np.append(span.groups.firsts, span.batch.num_rows)
-    return int(ends[np.searchsorted(ends, count)])
-
-
-def remember(job: Job, shard: Shard) -> None:
-    """Note the groups of a file that was delivered by an earlier run."""
-    if job.grouping is not None:
-        for _ in spans(open_shard(job, shard), 0, None, job.grouping):
-            pass
-
-
-def _unmixed(read: Read, start: int) -> Iterator[Span]:
-    return unmixed(read.source, read.reader.spans(start))
-
-
-def open_shard(job: Job, shard: Shard) -> Read:
-    """Open the file of a shard."""
-    return Read(job.open(shard.file), shard.file, shard.label, shard.index == 0)
+    named: Named
+    drafts: list[Draft]
+    keys: list[pa.StringArray]
+    keep: np.ndarray
+    """The mask of those units."""
+    numbers: np.ndarray
+    """The row of the file that each unit is known by."""
+    prints: np.ndarray
+    """Of the units that are kept, or none."""
 
 
 def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     """Turn one span into texts and rejects; rows that are settled are left out."""
+    given = drafted(job, shard, span, mark)
+    return finished(job, given, written(given))
+
+
+def drafted(job: Job, shard: Shard, span: Span, mark: Watermark) -> Drafted:
+    """Type and judge the rows of a span, in the order of the file."""
     document = job.mapping.document
     blank = document.source.blank if shard.file.format == "csv" else ()
     columns = _columns(span, shard)
@@ -141,13 +103,33 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     checked = validate(drafts, units.frame, job.rules)
     if span.broken and units.sizes is None:
         checked = _broken(span, checked)
-    rejects, held = told_of(units, checked, span.start)
     settled = mark.is_settled(span.start, frame.count, lane)
     keep = checked.keep & ~settled[units.firsts]
     same, prints = _judged(job, drafts, keys, keep, frame)
     keep &= ~same
-    numbers = _numbers(span, units)
-    made = _encoded(_named(job, shard, span), drafts, keys, keep, numbers, prints)
+    named, numbers = _named(job, shard, span), _numbers(span, units)
+    writing = Writing(named, drafts, keys, keep, numbers, prints)
+    return Drafted(span, lane, frame, units, checked, writing, settled, same, later, where)
+
+
+def written(given: Drafted) -> Encoded:
+    """Write the messages of the units that are kept; spans may be written side by side."""
+    how = given.writing
+    changes = how.prints["times"] if len(how.prints) else None
+    drafts, keys, numbers = how.drafts, how.keys, how.numbers
+    if not how.keep.all():
+        kept = flags(how.keep)
+        keys = [key.filter(kept) for key in keys]
+        drafts = [one.kept(how.keep) for one in drafts]
+        numbers = numbers[how.keep]
+    return encode(drafts, keys, numbers, how.named, changes)
+
+
+def finished(job: Job, given: Drafted, made: Encoded) -> Encodings:
+    """Put what was written and what is told of the other rows together."""
+    span, units, checked, settled = given.span, given.units, given.checked, given.settled
+    keep, prints, drafts = given.writing.keep, given.writing.prints, given.writing.drafts
+    rejects, held = told_of(units, checked, span.start)
     if made.too_long is not None:
         at = np.flatnonzero(keep)[made.too_long.rows]
         late = table_of([replace(made.too_long, rows=at)], 0)
@@ -158,10 +140,10 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
     marks = marked(job.legend, drafts, checked.times, keep, made.longest)
     if settled.any():
         rejects, held = (_unsettled(table, settled, span.start) for table in (rejects, held))
-    filtered, unchanged = _quiet(units, checked, settled, same, later)
+    filtered, unchanged = _quiet(units, checked, settled, given.same, given.later)
     return Encodings(
         span,
-        lane,
+        given.lane,
         units.rows_of(keep) + span.start,
         made.texts,
         [column[keep] for column in checked.times],
@@ -171,10 +153,10 @@ def encodings(job: Job, shard: Shard, span: Span, mark: Watermark) -> Encodings:
         unchanged + span.start,
         None if units.sizes is None else units.sizes[keep],
         made.messages,
-        frame.notes,
-        Made(drafts, units.firsts + span.start, keep, _held(checked), made.longest, where),
+        given.frame.notes,
+        Made(drafts, units.firsts + span.start, keep, _held(checked), made.longest, given.where),
         prints,
-        None if later is None else later.highest,
+        None if given.later is None else given.later.highest,
         marks,
     )
 
@@ -259,23 +241,6 @@ def _numbers(span: Span, units: Units) -> np.ndarray:
         return units.firsts + span.start
     found: np.ndarray = span.origin.rows[units.firsts]
     return found
-
-
-def _encoded(
-    named: Named,
-    drafts: list[Draft],
-    keys: list[pa.StringArray],
-    keep: np.ndarray,
-    numbers: np.ndarray,
-    prints: np.ndarray,
-) -> Encoded:
-    """Write the messages of the units that are kept. prints: theirs, or none."""
-    changes = prints["times"] if len(prints) else None
-    if keep.all():
-        return encode(drafts, keys, numbers, named, changes)
-    kept = pa.array(keep)
-    keys = [key.filter(kept) for key in keys]
-    return encode([one.kept(keep) for one in drafts], keys, numbers[keep], named, changes)
 
 
 def _judged(

@@ -23,7 +23,7 @@ from backfill.source import LINE, WHICH, WHY, lettered
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backfill.pipeline import Read
+    from backfill.reading import Read
     from backfill.shard import Told
     from backfill.source import Span
 

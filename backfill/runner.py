@@ -23,7 +23,7 @@ from backfill.errors import (
 )
 from backfill.log import Log
 from backfill.memory import Memory
-from backfill.pipeline import open_shard, remember
+from backfill.reading import open_shard, remember
 from backfill.rejects import RejectsFile, form_of
 from backfill.report import Report, now_text, report_of, write_report
 from backfill.resume import Past, identity_of, is_at_limit, past_of, same_destination

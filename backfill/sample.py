@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
+from backfill.reading import open_shard, spans
 from backfill.source import LINE
 from backfill.watermark import Watermark
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backfill.batch import Encodings
-    from backfill.pipeline import Read
     from backfill.plan import Plan
+    from backfill.reading import Read
     from backfill.source import Span
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,13 +15,13 @@ from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
 from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
-from backfill.figures import tallied
+from backfill.figures import LONGEST_SHOWN, tallied
 from backfill.known import no_prints
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
+from backfill.reading import open_shard, spans
 from backfill.source import Places
 from backfill.spec import RECENT_S
 from backfill.validate import NONE, REJECTS
-from backfill.watermark import Watermark
 
 if TYPE_CHECKING:
     import threading
@@ -30,9 +29,11 @@ if TYPE_CHECKING:
 
     from backfill.batch import Batch
     from backfill.figures import Tally
-    from backfill.pipeline import Read
+    from backfill.marks import Legend
     from backfill.plan import Job, Shard
+    from backfill.reading import Read
     from backfill.source import Place, Span
+    from backfill.watermark import Watermark
 
 DRAIN_S = 20.0
 """How long a stop waits for answers that are under way."""
@@ -206,6 +207,7 @@ class _Flow:
         self.position = mark.low
         self.error: BackfillError | None = None
         self.highest: int | None = None
+        self._longest: list[int] = []
         self.places = Places()
         self.places.note(shard.file.place)  # it stays known where a stop comes before the first row
         self._is_ended = False
@@ -215,6 +217,16 @@ class _Flow:
     def is_over(self) -> bool:
         """Whether there is no batch to come: the end of the file, or what stopped the run."""
         return self._is_ended or self.error is not None
+
+    def tally(self, legend: Legend | None, done: list[Settled]) -> Tally | None:
+        """Count what was acknowledged; of the longest messages only those that may be among all."""
+        is_full = len(self._longest) >= LONGEST_SHOWN
+        least_bytes = self._longest[0] if is_full else 0
+        found = tallied(legend, self.read, done, least_bytes=least_bytes)
+        if found is not None:
+            sizes = (size for size, _, _ in found.longest)
+            self._longest = sorted([*self._longest, *sizes])[-LONGEST_SHOWN:]
+        return found
 
     def next_batch(self) -> Batch | None:
         """Return the next batch; None at the end, or where the source cannot be read on."""
@@ -232,9 +244,8 @@ class _Flow:
         batcher = Batcher(self.mark.starts, job.limits)
         try:
             found = spans(self.read, self.mark.low, row_stop, job.grouping)
-            # what is settled from now on is of rows that were encoded before, so a copy will do
-            encode = partial(encodings, job, shard, mark=Watermark.load(self.mark.dump()))
-            for given in ahead(encode, found, in_order=job.changes is not None):
+            for span in ahead(found):
+                given = encodings(job, shard, span, self.mark)
                 self.position = given.span.stop
                 self.places.note(given.span.place)
                 self.highest = highest_of(self.highest, given.highest)
@@ -271,7 +282,7 @@ def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progr
         whole,
         prints,
         flow.highest,
-        tally=tallied(job.legend, flow.read, done),
+        tally=flow.tally(job.legend, done),
         place=flow.places.before(flow.mark.low),
     )
 

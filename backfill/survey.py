@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,7 +11,8 @@ import pyarrow.compute as pc
 from backfill.ahead import ahead
 from backfill.batch import Batcher
 from backfill.codes import Code, fix_of, without_fixes
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
+from backfill.reading import open_shard, spans
 from backfill.shard import Counts
 from backfill.spec import RECENT_S
 from backfill.watermark import Watermark
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from backfill.batch import Batch, Encodings
     from backfill.folder import Folder
     from backfill.message import Made
-    from backfill.pipeline import Read
     from backfill.plan import Plan
+    from backfill.reading import Read
     from backfill.recent import Recent
 
 SAMPLES = 3
@@ -115,8 +115,8 @@ def survey(
         if folder is not None:
             folder.open(plan, shard)
         read_spans = spans(read, 0, stop, plan.job.grouping)
-        encode = partial(encodings, plan.job, shard, mark=mark)
-        for given in ahead(encode, read_spans, in_order=plan.job.changes is not None):
+        for span in ahead(read_spans):
+            given = encodings(plan.job, shard, span, mark)
             _look(found, given, read, folder)
             for batch in batcher.add(given):
                 _add(found, batch, plan, read)

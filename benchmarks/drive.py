@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
 from backfill.cli.options import make_arrow_light
@@ -23,16 +22,18 @@ def main() -> None:
     from backfill.ahead import ahead  # noqa: PLC0415
     from backfill.launch import Settings, plan_of  # noqa: PLC0415
     from backfill.mapping import load_mapping  # noqa: PLC0415
-    from backfill.pipeline import encodings, open_shard, spans  # noqa: PLC0415
+    from backfill.pipeline import encodings  # noqa: PLC0415
+    from backfill.reading import open_shard, spans  # noqa: PLC0415
     from backfill.watermark import Watermark  # noqa: PLC0415
 
     rows = size = 0
     for source, mapping in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
         plan = plan_of(load_mapping(Path(mapping)), Settings(sources=(source,)))
         for shard in plan.shards:
-            encode = partial(encodings, plan.job, shard, mark=Watermark(plan.job.lanes))
+            mark = Watermark(plan.job.lanes)
             found = spans(open_shard(plan.job, shard), 0, None, plan.job.grouping)
-            for given in ahead(encode, found):  # on as many threads as `check` and `run`
+            for span in ahead(found):  # on as many threads as `check` and `run`
+                given = encodings(plan.job, shard, span, mark)
                 rows += given.span.batch.num_rows
                 size += given.texts.nbytes
     print(json.dumps({"rows": rows, "bytes": size}))

@@ -24,8 +24,9 @@ from expressions import RejectedError, names_of, row_of
 
 from backfill.batch import Limits
 from backfill.mapping import load_mapping
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
 from backfill.plan import Plan, make_plan
+from backfill.reading import open_shard, spans
 from backfill.watermark import Watermark
 
 if TYPE_CHECKING:

@@ -42,9 +42,9 @@ from backfill.errors import (
     UsageError,
 )
 from backfill.piece import CLOSE, OPEN
-from backfill.pipeline import Read
 from backfill.plan import Job, Shard
 from backfill.ratelimit import SHARE_MIN, TokenBucket
+from backfill.reading import Read
 from backfill.source import Span, files
 from backfill.validate import NONE, REJECTS
 from backfill.watermark import Watermark
@@ -907,8 +907,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
 
     monkeypatch.setattr(shard, "open_shard", open_shard)
     monkeypatch.setattr(shard, "encodings", encodings)
-    # a world has one clock, which encoding moves: what comes next waits for its turn
-    monkeypatch.setattr(shard, "ahead", lambda work, items, **_how: map(work, items))
+    # a world has one clock, which reading moves: what comes next waits for its turn
+    monkeypatch.setattr(shard, "ahead", iter)
     monkeypatch.setattr(files, "check_unchanged", lambda _file: None)  # there are no files
     monkeypatch.setattr(runner, "Run", run)
     monkeypatch.setattr(runner, "now_text", lambda: "2026-11-21T12:00:00Z")

@@ -18,7 +18,8 @@ import pytest
 from backfill import encode
 from backfill.launch import Settings, plan_of
 from backfill.mapping import load_mapping
-from backfill.pipeline import encodings, open_shard, spans
+from backfill.pipeline import encodings
+from backfill.reading import open_shard, spans
 from backfill.watermark import Watermark
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from backfill.codes import Code
+from backfill.columns import offsets
 from backfill.source.dialect import Dialect
 from backfill.source.files import READ_FAULTS, open_raw
 from backfill.source.header import header_of, unreadable
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
     from backfill.source.place import Place
 
-BLOCK_BYTES: Final = 1 << 20
-"""A row that spans more than two blocks is refused by the parser."""
+BLOCK_BYTES: Final = 2 << 20
+"""A row that spans more than two blocks is refused by the parser. Larger blocks cost memory, and
+smaller ones time: what is done once a record batch weighs as much as what is done once a row."""
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
 """Python's own limit, 128 KiB, is below ours: a ragged row must not lose its cells by it."""
@@ -49,6 +52,20 @@ UNCLOSED: Final = "a quote is never closed, so that the rest of the file is one 
 
 class _CareError(Exception):
     """Arrow cannot read on: the rows are to be cut by `wholerows`, which takes longer."""
+
+
+def _may_be_too_long(batch: pa.RecordBatch) -> bool:
+    """Whether a row may have had over ROW_BYTES_MAX, of which the parser takes some.
+
+    Each byte of a cell may have been two, and each cell had up to two quotes and a delimiter.
+    """
+    most = ROW_BYTES_MAX // 2 - 3 * batch.num_columns
+    if batch.nbytes <= most:
+        return False
+    cells_bytes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        cells_bytes += np.diff(offsets(column))
+    return bool(len(cells_bytes)) and int(cells_bytes.max()) > most
 
 
 class CsvReader:
@@ -149,6 +166,8 @@ class CsvReader:
         known = None if place is BEGIN else place
         with quiet(keep), self._open(place, stop) as stream:
             for batch in pa_csv.open_csv(stream, *settings):
+                if _may_be_too_long(batch):
+                    raise _CareError
                 span = with_ragged(row, batch, ragged, known)
                 row = span.stop
                 yield span
