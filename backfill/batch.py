@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from backfill.columns import integers, offsets
+from backfill.columns import integers
 from backfill.known import no_prints
 from backfill.marks import no_marks
-from backfill.piece import CLOSE, OPEN, Piece, bounds, joined, marks, prints, times
+from backfill.piece import CLOSE, OPEN, Piece, body_of, bounds, joined, marks, prints, times
 from backfill.validate import NONE
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from backfill.message import Made
     from backfill.source import Span
+    from backfill.texts import Texts
 
 SPANS_AHEAD: Final = 8
 """A lane that fills slowly is sent after so many record batches, so that nothing waits for ever."""
@@ -42,7 +43,7 @@ class Encodings:
     """The lane of every row of the span; None where the stream has one lane."""
     rows: np.ndarray
     """The rows of the file that are sent, ascending."""
-    texts: pa.StringArray
+    texts: Texts
     """What travels together: the messages of one row, or of one group of rows."""
     times: list[np.ndarray]
     """Per timestamp: the instants of the texts in ms."""
@@ -90,7 +91,8 @@ class Batch:
     stop: int
     rows: np.ndarray
     """The rows of the file that are sent, in order."""
-    body: bytes = field(repr=False)
+    pieces: list[Piece] = field(repr=False)
+    """What the body is made of, until it is."""
     bounds: np.ndarray = field(repr=False)
     """n + 1 places in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
     sizes: np.ndarray = field(repr=False)
@@ -109,6 +111,25 @@ class Batch:
     """What each of the n texts makes known under its key, or none."""
     marks: np.ndarray = field(default_factory=no_marks, repr=False)
     """What is counted of each of the n texts, a column each; or none."""
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the body is."""
+        return int(self.bounds[-1]) - 1 + len(CLOSE) if len(self.sizes) else len(OPEN + CLOSE)
+
+    @property
+    def body(self) -> bytes:
+        """The request body."""
+        self.close()
+        found: bytes = self.__dict__["_body"]
+        return found
+
+    def close(self) -> None:
+        """Make the body, and let go what it is made of; before threads share the batch."""
+        if "_body" not in self.__dict__:
+            self.__dict__["_body"] = body_of(self.pieces)
+            self.pieces.clear()
+            assert len(self.body) == self.body_bytes, "not as long as was measured"
 
     def newer_than(self, instant_ms: int) -> int:
         """Count the timestamps after an instant."""
@@ -142,7 +163,7 @@ class Batch:
 class _Part:
     """The texts of one span in one lane, in order."""
 
-    texts: pa.StringArray
+    texts: Texts
     rows: np.ndarray
     sizes: np.ndarray
     messages: np.ndarray
@@ -222,7 +243,7 @@ class Batcher:
         lane_of_rows = given.lane[given.rows - first]
         lane_of_texts = lane_of_rows if given.sizes is None else lane_of_rows[_firsts(sizes)]
         order = np.argsort(lane_of_texts, kind="stable")
-        texts = given.texts.take(pa.array(order))
+        texts = given.texts.take(order)
         cuts = np.searchsorted(lane_of_texts[order], np.arange(len(self._lanes) + 1))
         for lane in range(len(self._lanes)):
             begin, end = int(cuts[lane]), int(cuts[lane + 1])
@@ -234,7 +255,7 @@ class Batcher:
             yield (
                 lane,
                 _Part(
-                    texts.slice(begin, end - begin),
+                    texts.slice(begin, end),
                     given.rows[lane_of_rows == lane],
                     sizes[at],
                     messages[at],
@@ -250,25 +271,25 @@ class Batcher:
     def _fill(self, lane: int, part: _Part, span: Span) -> Iterator[Batch]:
         """Cut by the bytes of the texts, each with its comma, and by the count of messages."""
         state = self._lanes[lane]
-        at = offsets(part.texts).astype(np.int64)
-        data = memoryview(part.texts.buffers()[2] or b"")
+        at = part.texts.ends
         messages = np.concatenate(([0], np.cumsum(part.messages)))
         row_at = np.concatenate(([0], np.cumsum(part.sizes)))
         first, count = 0, len(part.texts)
         while first < count:
             room = self._limits.body_bytes - len(OPEN) - len(CLOSE) + 1 - state.body_bytes
-            last = int(np.searchsorted(at, at[first] + room, "right")) - 1
+            last = int(at.searchsorted(at[first] + room, "right")) - 1
             allowed = messages[first] + self._limits.messages - state.messages
-            last = min(last, int(np.searchsorted(messages, allowed, "right")) - 1)
+            if messages[last] > allowed:
+                last = int(messages.searchsorted(allowed, "right")) - 1
             if last <= first and state.pieces:
                 yield self._cut(lane, int(part.rows[row_at[first]]), [span])
                 continue
             last = max(last, first + 1)  # one text over the limit of a body goes alone
-            piece = data[at[first] : at[last]]
             state.pieces.append(
                 Piece(
-                    piece,
-                    at[first : last + 1] - at[first],
+                    part.texts,
+                    first,
+                    last,
                     part.rows[row_at[first] : row_at[last]],
                     part.sizes[first:last],
                     part.messages[first:last],
@@ -277,7 +298,7 @@ class Batcher:
                     part.marks[:, first:last],
                 )
             )
-            state.body_bytes += len(piece)
+            state.body_bytes += state.pieces[-1].body_bytes
             state.messages += int(messages[last] - messages[first])
             first = last
             if first < count:
@@ -286,14 +307,12 @@ class Batcher:
     def _cut(self, lane: int, stop: int, spans: list[Span]) -> Batch:
         """Make a batch of what a lane holds before `stop`. spans: those it still holds rows of."""
         state = self._lanes[lane]
-        parts = [piece.data for piece in state.pieces]
-        parts[:1] = [part[1:] for part in parts[:1]]  # the first message has no comma before it
         batch = Batch(
             lane=lane,
             start=state.start,
             stop=stop,
             rows=joined([piece.rows for piece in state.pieces]),
-            body=b"".join([OPEN, *parts, CLOSE]),
+            pieces=state.pieces,
             bounds=bounds(state.pieces),
             sizes=joined([piece.sizes for piece in state.pieces]),
             messages=joined([piece.messages for piece in state.pieces]),

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from backfill import identity, spec
 from backfill.cells import Fault
 from backfill.codes import Code
-from backfill.columns import interleaved, join, offsets
+from backfill.columns import join
 from backfill.jsontext import Fixed, Parts, Typed, merged, object_of, plain
+from backfill.texts import Texts
 
 if TYPE_CHECKING:
     from backfill.jsontext import Value
@@ -30,9 +31,9 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The texts of n kept rows; each is `,{message}` once a message, ready to be joined."""
+    """The texts of n kept rows; each is `,{message}` once a message."""
 
-    texts: pa.StringArray
+    texts: Texts
     messages: np.ndarray
     """How many messages each text holds."""
     too_long: Fault | None
@@ -44,7 +45,7 @@ class Encoded:
         """Return the texts of the other rows."""
         keep = np.ones(len(self.texts), bool)
         keep[rows] = False
-        texts = self.texts.filter(pa.array(keep))
+        texts = self.texts.filter(keep)
         return Encoded(texts, self.messages[keep], None, self.longest[keep])
 
 
@@ -59,7 +60,7 @@ def encode(
 
     changes: how often what was delivered under each key has changed with this row.
     """
-    columns: list[pa.StringArray] = []
+    parts: list[pa.StringArray | str] = []
     longest = np.zeros(len(rows), np.int64)
     count = np.zeros(len(rows), np.int64)
     for draft in drafts:
@@ -67,11 +68,11 @@ def encode(
         own = keys if draft.rows is None else [key.take(pa.array(at)) for key in keys]
         times = None if changes is None else changes[at]
         texts = _messages(draft, own, rows[at], named, times)
-        assert not texts.null_count, "a message is null: its row would be lost"
-        longest[at] = np.maximum(longest[at], np.diff(offsets(texts)) - 1)
+        longest[at] = np.maximum(longest[at], texts.sizes - 1)
         count[at] += 1
-        columns.append(_spread(texts, draft.rows, len(rows)))
-    whole = columns[0] if len(columns) == 1 else join(*columns)
+        all_have_it = draft.rows is None
+        parts += texts.parts if all_have_it else [_spread(texts.joined(), draft.rows, len(rows))]
+    whole = Texts.of(*parts)
     long = np.flatnonzero(longest > spec.LIMITS.message)
     values: list[str | None] = [str(size) for size in longest[long].tolist()]
     fault = Fault("", Code.MESSAGE_TOO_LONG, long, values) if len(long) else None
@@ -83,7 +84,7 @@ def contents(drafts: list[Draft], count: int) -> pa.StringArray:
     columns = []
     for draft in drafts:
         own = count if draft.rows is None else len(draft.rows)
-        texts = _written(_members(draft), own, lead=f",{draft.index}:")
+        texts = _written(_members(draft), own, lead=f",{draft.index}:").joined()
         columns.append(_spread(texts, draft.rows, count))
     return columns[0] if len(columns) == 1 else join(*columns)
 
@@ -114,7 +115,7 @@ def _messages(
     rows: np.ndarray,
     named: Named,
     changes: np.ndarray | None,
-) -> pa.StringArray:
+) -> Texts:
     """Return `,{…}` for each row: members in a fixed order, the id last."""
     members = _members(draft)
     if (mapped := draft.members.get("messageId")) is not None:
@@ -123,7 +124,7 @@ def _messages(
         before = identity.prefix(named.stream, named.sha256, draft.index)
         ids = Typed(identity.row_digits(rows), f'"{before}', '"')
         return _written([*members, ("messageId", ids)], len(rows))
-    content = _written(members, len(rows), lead="") if draft.kind.is_ordered else None
+    content = _written(members, len(rows), lead="").joined() if draft.kind.is_ordered else None
     if content is not None and changes is not None:
         content = _numbered(content, changes)
     ids = plain(identity.keyed(named.stream, draft.index, keys, content))
@@ -138,10 +139,10 @@ def _numbered(content: pa.StringArray, changes: np.ndarray) -> pa.StringArray:
     return pc.if_else(pa.array(changes > 0), join(content, ",", number), content)
 
 
-def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> pa.StringArray:
-    """Join the messages; `type` is always there, so they are parts, or the same in every row."""
+def _written(members: list[tuple[str, Value]], count: int, lead: str = ",") -> Texts:
+    """Write the messages; `type` is always there, so they are parts, or the same in every row."""
     made = object_of(members)
     if isinstance(made, Fixed):
-        return pa.repeat(pa.scalar(lead + made.text, pa.string()), count)
+        return Texts.of(pa.repeat(pa.scalar(lead + made.text, pa.string()), count))
     assert isinstance(made, Parts)
-    return interleaved(*merged([lead, *made.parts]))
+    return Texts.of(*merged([lead, *made.parts]))

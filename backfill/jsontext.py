@@ -118,9 +118,11 @@ def escape(data: pa.StringArray) -> pa.StringArray:
     found = raw_bytes(data)
     if not len(found):
         return data
-    for code in (ord("\\"), ord('"')):
-        if (at := found == code).any():
-            data = _replaced(data, np.flatnonzero(at), chr(code), "\\" + chr(code))
+    text = found.tobytes()
+    for mark in ("\\", '"'):
+        if mark.encode() in text:  # a copy and a search cost less than a comparison of each byte
+            at = np.flatnonzero(found == ord(mark))
+            data = _replaced(data, at, mark, "\\" + mark)
             found = raw_bytes(data)
     if found.min() < CONTROL:
         for code in np.unique(found[found < CONTROL]).tolist():

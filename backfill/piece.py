@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,16 +11,20 @@ from backfill.columns import BLANK_MS
 from backfill.known import no_prints
 from backfill.marks import no_marks
 
+if TYPE_CHECKING:
+    from backfill.texts import Texts
+
 OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
 
 
 @dataclass
 class Piece:
-    """Neighbouring texts of one span."""
+    """Neighbouring texts of one span: those of [first, last) among all of it."""
 
-    data: memoryview
-    bounds: np.ndarray
+    texts: Texts
+    first: int
+    last: int
     rows: np.ndarray
     sizes: np.ndarray
     messages: np.ndarray
@@ -30,21 +34,37 @@ class Piece:
     marks: np.ndarray
     """A column a text, or none."""
 
+    @property
+    def body_bytes(self) -> int:
+        """How many bytes they take in a body."""
+        return int(self.texts.ends[self.last] - self.texts.ends[self.first])
+
+
+def body_of(pieces: list[Piece]) -> bytes:
+    """Return a request body with all the texts."""
+    parts = [piece.texts.bytes_of(piece.first, piece.last) for piece in pieces]
+    parts[:1] = [part[1:] for part in parts[:1]]  # the first message has no comma before it
+    return b"".join([OPEN, *parts, CLOSE])
+
 
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the rows of all."""
+    if len(arrays) == 1:
+        return arrays[0]
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
 
 
 def prints(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the prints of all; most streams have none, and an empty record array costs as much."""
     there = [array for array in arrays if len(array)]
-    return np.concatenate(there) if there else no_prints()
+    return joined(there) if there else no_prints()
 
 
 def marks(pieces: list[Piece]) -> np.ndarray:
     """Return the marks of the texts of all."""
     found = [piece.marks for piece in pieces]
+    if len(found) == 1:
+        return found[0]
     return np.concatenate(found, axis=1) if found else no_marks()
 
 
@@ -52,8 +72,9 @@ def bounds(pieces: list[Piece]) -> np.ndarray:
     """Return where each row begins in the body; the last place is after a comma not there."""
     found, at = [], len(OPEN)
     for piece in pieces:
-        found.append(piece.bounds[:-1] + at)
-        at += int(piece.bounds[-1])
+        ends = piece.texts.ends[piece.first : piece.last]
+        found.append(ends + (at - piece.texts.ends[piece.first]))
+        at += piece.body_bytes
     return np.append(joined(found), at)
 
 

@@ -75,7 +75,7 @@ def _from(span: Span, start: int) -> Span:
 def _shown(plan: Plan, read: Read, span: Span, given: Encodings) -> Iterator[Shown]:
     made = given.made
     assert made is not None
-    texts = dict(zip(given.firsts.tolist(), given.texts.to_pylist(), strict=True))
+    texts = dict(zip(given.firsts.tolist(), given.texts.joined().to_pylist(), strict=True))
     units = {int(row): at for at, row in enumerate(made.rows)}
     outcomes = {row: ("filtered", why) for row, why in _filtered(plan, span, given).items()}
     outcomes |= {row["row"]: ("held", row["reason"]) for row in given.held.to_pylist()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from backfill.ahead import ahead
+from backfill.ahead import ahead, beside
 from backfill.batch import Batcher
 from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from backfill.batch import Batch
+    from backfill.batch import Batch, Encodings
     from backfill.figures import Tally
     from backfill.marks import Legend
     from backfill.plan import Job, Shard
@@ -170,6 +170,7 @@ def _fill(run: Run, flow: _Flow, credit: int, *, is_ordered: bool) -> tuple[list
         if batch is None:
             break
         if len(batch.rows):
+            batch.close()
             run.delivery.submit(batch, is_ordered=is_ordered)
             sent += 1
         else:
@@ -244,8 +245,8 @@ class _Flow:
         batcher = Batcher(self.mark.starts, job.limits)
         try:
             found = spans(self.read, self.mark.low, row_stop, job.grouping)
-            for span in ahead(found):
-                given = encodings(job, shard, span, self.mark)
+            made = (encodings(job, shard, span, self.mark) for span in ahead(found))
+            for given in beside(made, _join):
                 self.position = given.span.stop
                 self.places.note(given.span.place)
                 self.highest = highest_of(self.highest, given.highest)
@@ -254,6 +255,10 @@ class _Flow:
             yield from batcher.flush()  # what was read before the fault is sent
             raise
         yield from batcher.flush()
+
+
+def _join(given: Encodings) -> None:
+    given.texts.join()
 
 
 def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progress:

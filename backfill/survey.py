@@ -163,7 +163,7 @@ def _add(found: Survey, batch: Batch, plan: Plan, read: Read) -> None:
         found.recent.send(batch)
     if batch.count:
         found.batches += 1
-        found.body_bytes += len(batch.body)
+        found.body_bytes += batch.body_bytes
     for bucket, table in (("rejected", batch.rejects), ("held", batch.held)):
         if table.num_rows:
             found.note(bucket, table, read)

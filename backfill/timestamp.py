@@ -138,19 +138,29 @@ def _read_text(texts: pa.Array, pattern: str, place: Callable[[pa.Array], Instan
 
 def _read_iso(texts: pa.Array, place: Callable[[pa.Array], Instants]) -> Instants:
     """The two plain forms go straight through Arrow, which takes more than ISO 8601 knows."""
-    size = lengths(texts)[valid(texts)]
+    size = lengths(texts)
+    if texts.null_count:
+        size = size[valid(texts)]
     try:
-        if np.isin(size, ZULU_SIZES).all() and _all_zulu(texts):
+        if _are_all(size, ZULU_SIZES) and _all_zulu(texts):
             return _in_range(Instants(texts.cast(UTC_MS).cast(MS)))
-        if np.isin(size, NAIVE_SIZES).all():
+        if _are_all(size, NAIVE_SIZES):
             return _in_range(place(texts.cast(MS)))
     except pa.ArrowInvalid:  # some are no times
         pass
     return _in_range(_read_iso_apart(pc.utf8_trim_whitespace(texts), place))
 
 
+def _are_all(sizes: np.ndarray, known: list[int]) -> bool:
+    if len(sizes) and sizes.min() == sizes.max():  # as in most columns
+        return int(sizes[0]) in known
+    return bool(np.isin(sizes, known).all())
+
+
 def _all_zulu(texts: pa.Array) -> bool:
-    last = offsets(texts)[1:][valid(texts)] - 1
+    last = offsets(texts)[1:] - 1
+    if texts.null_count:
+        last = last[valid(texts)]
     data = texts.buffers()[2]
     return data is None or bool((np.frombuffer(data, np.uint8)[last] == ord("Z")).all())
 

@@ -32,6 +32,7 @@ from backfill.mapping.forms import (
     ObjectForm,
     column_form,
 )
+from backfill.source import JSON_KIND
 from backfill.source.jsontree import lists_of
 
 if TYPE_CHECKING:
@@ -194,9 +195,11 @@ def _each(form: EachForm, frame: Frame) -> Value:
     lists = cells.data
     if pa.types.is_null(lists.type):
         return raw(pa.nulls(frame.count, pa.string()))
-    if cells.is_json:  # lines of several types: those that are lists of objects are still lists
-        lists, bad = lists_of(form.each, lists)
-        frame.fail(form.each, Code.NOT_A_LIST, bad, cells.data)
+    if cells.is_json or _has_json_items(lists.type):
+        # lines of several types: those that are lists of objects are still lists
+        texts = natural.typed(form.each, cells, replace(frame, faults=[])).data
+        lists, bad = lists_of(form.each, texts)
+        frame.fail(form.each, Code.NOT_A_LIST, bad, texts)
     if pa.types.is_list(lists.type) and pa.types.is_null(lists.type.value_type):
         empty = pc.if_else(lists.is_valid(), pa.scalar("[]", STRING), NO_TEXT)
         return raw(empty if form.empty == "keep" else pa.nulls(frame.count, STRING))
@@ -213,6 +216,11 @@ def _each(form: EachForm, frame: Frame) -> Value:
     if form.empty == "keep" and lists.null_count:
         return raw(pc.if_else(lists.is_valid(), typed.data, NO_TEXT))
     return typed
+
+
+def _has_json_items(kind: pa.DataType) -> bool:
+    """Whether a type is that of lists whose items are of several types, so that they are JSON."""
+    return pa.types.is_list(kind) and JSON_KIND.items() <= (kind.value_field.metadata or {}).items()
 
 
 def _each_row(form: EachRowForm, frame: Frame) -> Typed:

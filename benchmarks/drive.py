@@ -35,7 +35,7 @@ def main() -> None:
             for span in ahead(found):  # on as many threads as `check` and `run`
                 given = encodings(plan.job, shard, span, mark)
                 rows += given.span.batch.num_rows
-                size += given.texts.nbytes
+                size += len(given.texts.bytes_of(0, len(given.texts)))
     print(json.dumps({"rows": rows, "bytes": size}))
 
 

@@ -710,7 +710,9 @@ def build(document: dict[str, Any], folder: Path, *, start: int = 0, now_ms: int
         for span in spans(open_shard(plan.job, shard), start, None, plan.job.grouping):
             given = encodings(plan.job, shard, span, mark)
             made.starts.append(base + span.start)
-            for row, text in zip(given.firsts.tolist(), given.texts.to_pylist(), strict=True):
+            for row, text in zip(
+                given.firsts.tolist(), given.texts.joined().to_pylist(), strict=True
+            ):
                 made.texts[base + row] = text
                 made.messages[base + row] = parsed(text)
             for told in given.rejects.to_pylist():

@@ -46,6 +46,7 @@ from backfill.plan import Job, Shard
 from backfill.ratelimit import SHARE_MIN, TokenBucket
 from backfill.reading import Read
 from backfill.source import Span, files
+from backfill.texts import Texts
 from backfill.validate import NONE, REJECTS
 from backfill.watermark import Watermark
 from backfill.wire import Answer, WireError
@@ -566,7 +567,8 @@ class World:
         messages = np.full(len(texts), self.stream.per_row)
         rows = np.flatnonzero(keep) + span.start
         rejects, held = tables
-        return Encodings(span, lane, rows, texts, [], rejects, held, messages=messages)
+        made = Texts.of(texts)
+        return Encodings(span, lane, rows, made, [], rejects, held, messages=messages)
 
     # ---- the network
 

@@ -1,4 +1,4 @@
-"""Read ahead: in order, a few at a time, and what failed comes after what did not."""
+"""Read ahead, finish beside: in order, a few at a time; what failed comes after what did not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.ahead import ITEMS_MAX, ahead
+from backfill.ahead import ITEMS_MAX, ahead, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,64 @@ def test_a_source_that_fails_gives_what_came_before_and_then_its_fault() -> None
 def test_who_stops_asking_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     found = ahead(iter(range(1000)))
+    assert next(found) == 0
+    found.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(items=st.lists(st.integers(), max_size=12))
+def test_what_is_made_comes_in_its_order_and_finished(items: list[int]) -> None:
+    finished: list[int] = []
+    for at, made in enumerate(beside(iter(items), finished.append)):
+        assert made == items[at]
+        assert finished[at] == made
+    assert finished == items
+
+
+def test_one_item_is_finished_while_the_next_one_is_made() -> None:
+    made, finishing = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert finishing.wait(20)
+        made.set()
+        yield 2
+
+    def finish(item: int) -> None:
+        if item == 1:
+            finishing.set()
+            assert made.wait(20)
+
+    assert list(beside(items(), finish)) == [1, 2]
+
+
+def test_what_cannot_be_made_comes_after_all_that_was_finished() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("gone")
+
+    seen: list[int] = []
+    with pytest.raises(OSError, match="gone"):
+        seen.extend(beside(items(), lambda _item: None))
+    assert seen == [0, 1, 2]
+
+
+def test_nothing_comes_after_an_item_that_could_not_be_finished() -> None:
+    def finish(item: int) -> None:
+        if item == 3:
+            raise ValueError("three")
+
+    found = beside(iter(range(9)), finish)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(found)
+    assert next(found, None) is None
+
+
+def test_who_stops_asking_for_what_is_finished_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    found = beside(iter(range(1000)), lambda _item: None)
     assert next(found) == 0
     found.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before

@@ -17,6 +17,7 @@ from backfill.columns import BLANK_MS
 from backfill.known import PRINT
 from backfill.piece import CLOSE, OPEN
 from backfill.source import Span
+from backfill.texts import Texts
 from backfill.validate import NONE, REJECTS
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def given_of(made: Stream, span: Span) -> Encodings:
         span,
         None if made.lanes == 1 else np.array(made.lane[span.start :], np.int64),
         np.array(rows, np.int64),
-        kept,
+        Texts.of(kept),
         [np.array([BLANK_MS if row % 5 == 0 else 1000 * row for row in firsts], np.int64)],
         told_of(made.fate, span.start, REJECTED),
         told_of(made.fate, span.start, HELD),
@@ -305,7 +306,7 @@ def whole(texts: list[str]) -> Encodings:
     """Return one span whose rows are all sent."""
     span = Span(0, pa.record_batch({"row": pa.array(range(len(texts)))}))
     rows = np.arange(len(texts))
-    return Encodings(span, None, rows, pa.array(texts, pa.string()), [], NONE, NONE)
+    return Encodings(span, None, rows, Texts.of(pa.array(texts, pa.string())), [], NONE, NONE)
 
 
 def test_a_row_over_the_limit_goes_alone() -> None:
@@ -334,7 +335,7 @@ def test_the_messages_of_a_row_stay_together_though_they_are_over_the_count() ->
 
 def test_a_lane_that_begins_later_counts_its_rows_from_there() -> None:
     span = Span(10, pa.record_batch({"row": pa.array(range(10, 14))}))
-    texts = pa.array(["," + message(row, 0, 1) for row in (12, 13)], pa.string())
+    texts = Texts.of(pa.array(["," + message(row, 0, 1) for row in (12, 13)], pa.string()))
     given_ = Encodings(span, None, np.array([12, 13]), texts, [], NONE, NONE)
     batcher = Batcher([12], Limits(1000, 1))
     found = [*batcher.add(given_), *batcher.flush()]

@@ -33,6 +33,7 @@ from backfill.errand import Line, Settings, Settled
 from backfill.errors import DestinationError, ResumableError
 from backfill.ratelimit import TokenBucket
 from backfill.source import Span
+from backfill.texts import Texts
 from backfill.validate import NONE
 from backfill.wire import Answer, Key, TrustError, WireError
 
@@ -108,7 +109,7 @@ def batches(*sizes: int, lanes: int = 1) -> list[Batch]:
     for at, size in enumerate(sizes):
         span = Span(row, pa.record_batch({"row": pa.array(range(row, row + size))}))
         rows = np.arange(row, row + size)
-        texts = pa.array([f',{{"row":{n}}}' for n in rows.tolist()], pa.string())
+        texts = Texts.of(pa.array([f',{{"row":{n}}}' for n in rows.tolist()], pa.string()))
         batcher = Batcher([row], Limits(10**9, 10**9))
         cut = [*batcher.add(Encodings(span, None, rows, texts, [], NONE, NONE)), *batcher.flush()]
         found += [replace(batch, lane=at % lanes) for batch in cut]
@@ -345,7 +346,7 @@ def test_what_stops_a_run_repeats_nothing_that_was_sent(status: int) -> None:
     """It is told on the terminal and in the report, where no cell belongs."""
     body = b'{"meta":{"errors":["userId in \'4711\' is not in the plan of this workspace"]}}'
     span = Span(0, pa.record_batch({"row": pa.array([4711])}))
-    texts = pa.array([',{"row":4711}'], pa.string())
+    texts = Texts.of(pa.array([',{"row":4711}'], pa.string()))
     batcher = Batcher([0], Limits(10**9, 10**9))
     given_ = [*batcher.add(Encodings(span, None, np.arange(1), texts, [], NONE, NONE))]
     done = deliver([*given_, *batcher.flush()], lambda _body: Answer(status, {}, body))

@@ -412,3 +412,18 @@ def test_a_null_in_a_message_is_a_fault_and_never_an_empty_text() -> None:
     with pytest.raises(AssertionError, match="a null would become an empty text"):
         interleaved("a", pa.array(["b", None]))
     assert interleaved("a", pa.array(["b", ""]), "c").to_pylist() == ["abc", "ac"]
+
+
+@pytest.mark.parametrize("other", ["[false]", "[1,{}]", '"x"', '[{"sku":1},2]', "{}"])
+def test_a_list_of_objects_stays_one_beside_lists_of_anything_else(other: str) -> None:
+    """Found by the test above: the good row was rejected with the other one."""
+    message = {
+        "type": "identify",
+        "userId": "id",
+        "traits": {"items": {"each": "f", "as": {"sku": "sku"}}},
+    }
+    lines = [f'{{"id":"u0","f":{other}}}'.encode(), b'{"id":"u1","f":[{"sku":7},{"sku":8}]}']
+    messages, codes = outcome(lines, message)
+    assert messages[1][0]["traits"] == {"items": [{"sku": 7}, {"sku": 8}]}
+    assert 1 not in codes
+    assert codes.get(0) == (None if other == "{}" else "not-a-list")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backfill import encode
+from backfill import texts
 from backfill.launch import Settings, plan_of
 from backfill.mapping import load_mapping
 from backfill.pipeline import encodings
@@ -125,7 +125,7 @@ def cost_of(plan: Plan) -> Cost:
     """Encode the only record batch of a plan, for the second time: the first one fills caches."""
     (span,) = spans(open_shard(plan.job, plan.shards[0]), 0, None, None)
     mark, pool, cost = Watermark(plan.job.lanes), pa.default_memory_pool(), Cost()
-    encodings(plan.job, plan.shards[0], span, mark)
+    encodings(plan.job, plan.shards[0], span, mark).texts.joined()
 
     def note(frame: Any, what: str, _about: Any) -> None:
         cost.calls += what in {"call", "c_call"}
@@ -136,12 +136,13 @@ def cost_of(plan: Plan) -> Cost:
     sys.setprofile(note)
     try:
         made = encodings(plan.job, plan.shards[0], span, mark)
+        texts = made.texts.joined()
     finally:
         sys.setprofile(None)
     assert not made.rejects.num_rows
     assert len(made.texts) == span.batch.num_rows
     cost.allocated_bytes = pool.total_bytes_allocated() - before
-    cost.made_bytes = made.texts.nbytes
+    cost.made_bytes = texts.nbytes
     return cost
 
 
@@ -187,5 +188,5 @@ def test_the_counts_see_a_loop_over_rows(
         columns = [[p] * FEW if isinstance(p, str) else p.to_pylist() for p in parts]
         return pa.array([str.join("", texts) for texts in zip(*columns, strict=True)])
 
-    monkeypatch.setattr(encode, "interleaved", by_row)
+    monkeypatch.setattr(texts, "interleaved", by_row)
     assert cost_of(plan).calls > before.calls + FEW / 2

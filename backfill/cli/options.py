@@ -162,6 +162,7 @@ def make_arrow_light() -> None:
     arrays are all our own: a library must not do that to its host.
     """
     os.environ.setdefault("MIMALLOC_ARENA_EAGER_COMMIT", "0")  # read when pyarrow is loaded
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "-1")  # what is freed is needed again at once
     import pyarrow as pa  # noqa: PLC0415
 
     shim = getattr(pa.lib, "_pandas_api", None)
