@@ -84,7 +84,7 @@ LINTS: Final[dict[LintCode, Meaning]] = {
     ),
     LintCode.KEY_TYPE: Meaning(
         "A key is a list or a table, not a text.",
-        "Write `key: value`. Where `{name}` was meant as a template, name the column instead.",
+        "Write `key: value`. `{{name}}` is no template here: name the column itself.",
     ),
     LintCode.DUPLICATE_KEY: Meaning(
         "The same key stands twice in one table, and one of the two would be ignored.",
@@ -125,8 +125,8 @@ LINTS: Final[dict[LintCode, Meaning]] = {
         " when they are sent.",
     ),
     LintCode.WRONG_MEMBER: Meaning(
-        "The member exists, but not in this type of message: identify and group have `traits`, the"
-        " events have `properties`.",
+        "The member exists, but not in this type of message: identify and group have `traits`;"
+        " track, page and screen have `properties`.",
         "Rename it, or change the `type:` of the message.",
     ),
     LintCode.WRONG_FORM: Meaning(
