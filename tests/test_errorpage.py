@@ -55,6 +55,18 @@ def test_every_situation_on_the_page_is_said_by_the_program() -> None:
     assert situations() - said() - OF_OTHERS == set()
 
 
+def test_every_error_has_a_fix() -> None:
+    calls = [node for tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    bare = [call for call in calls if told_by(call) is not None and not fixes(call)]
+    # the command that goes on is told below a run that a signal stopped
+    assert {ast.unparse(call.func) for call in bare} == {"InterruptedRun"}
+
+
+def fixes(call: ast.Call) -> bool:
+    is_address = ast.unparse(call.func) == "AddressError" and len(call.args) > 1
+    return is_address or any(one.arg == "fix" for one in call.keywords)
+
+
 def situations() -> set[str]:
     """What the page says that stops a command."""
     chapters = [chapter for part in SITUATIONS.values() for chapter in part.values()]
