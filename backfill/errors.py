@@ -1,6 +1,7 @@
 """What can stop a run: what happened, where, how to fix it, and the exit code.
 
-Nothing else may live here. Bad rows are not errors, they are data (see `codes`).
+Nothing else may live here. Bad rows are not errors, they are data (see `codes`); what the faults
+of a mapping are is in `lints`.
 
     BackfillError               one clear line for the user, never a traceback
     ├─ UsageError               2   wrong usage, input missing or unreadable
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from backfill.lints import LintCode
 
 
 class ExitCode(IntEnum):
@@ -100,7 +103,7 @@ class Lint:
     """One fault of a mapping."""
 
     place: Place
-    code: str
+    code: LintCode
     what: str
     fix: str
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
+from backfill.lints import LintCode
 from backfill.mapping.forms import ColumnForm, EachForm
 from backfill.mapping.reads import forms_of
 from backfill.mapping.words import nearest
@@ -58,7 +59,7 @@ def _typed_lints(mapping: Mapping, reader: Reader) -> list[Lint]:
         name = names[0] if names else "?"
         what = f"column '{name}' has the type {fault}, which has no form in JSON"
         place = places.get(name, Place(mapping.path, 1, 1))
-        lints.append(Lint(place, "column-type", what, "cast it where it comes from"))
+        lints.append(Lint(place, LintCode.COLUMN_TYPE, what, "cast it where it comes from"))
     return lints
 
 
@@ -81,7 +82,7 @@ def _formula_lints(mapping: Mapping, frame: Frame) -> list[Lint]:
             if name not in kinds:
                 what = f"the items of '{around[0]}' have no field '{name}'"
                 place = formula.places[at]
-                lints.append(Lint(place, "unknown-column", what, nearest(name, kinds)))
+                lints.append(Lint(place, LintCode.UNKNOWN_COLUMN, what, nearest(name, kinds)))
     return lints
 
 
@@ -97,7 +98,7 @@ def _zone_lints(mapping: Mapping, schema: pa.Schema | None) -> Iterator[Lint]:
             if schema is not None and _may_hold_times(schema, form.column):
                 continue
             what = f"'{form.column}' is no column of times, so that 'timezone' says nothing"
-            yield Lint(places[form.column], "bad-option", what, "add type: timestamp")
+            yield Lint(places[form.column], LintCode.BAD_OPTION, what, "add type: timestamp")
 
 
 def _may_hold_times(schema: pa.Schema, column: str) -> bool:
@@ -120,14 +121,14 @@ def _each_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
                 kind = "text" if pa.types.is_binary(kind) else kind
                 what = f"each: '{form.each}' is {kind}, not a list of structs"
                 fix = "use {json: …} for JSON text, or the column as it is"
-                lints.append(Lint(places[form.each], "column-type", what, fix))
+                lints.append(Lint(places[form.each], LintCode.COLUMN_TYPE, what, fix))
                 continue
             fields = [field.name for field in kind.value_type]
             for name in _inner_columns(form.as_):
                 if name not in fields:
                     what = f"the items of '{form.each}' have no field '{name}'"
                     fix = nearest(name, fields)
-                    lints.append(Lint(places[form.each], "unknown-column", what, fix))
+                    lints.append(Lint(places[form.each], LintCode.UNKNOWN_COLUMN, what, fix))
     return lints
 
 
@@ -142,13 +143,13 @@ def _watermark_lints(mapping: Mapping, schema: pa.Schema) -> list[Lint]:
     place = dict(mapping.column_places)[watermark.column]
     what = f"the watermark '{watermark.column}' is {kind}, "
     if watermark.type == "integer" and is_time:
-        return [Lint(place, "column-type", what + "not an integer", "leave type: out")]
+        return [Lint(place, LintCode.COLUMN_TYPE, what + "not an integer", "leave type: out")]
     if watermark.type != "integer" and is_number and watermark.format == ["iso8601"]:
         fix = "add type: integer to the watermark, or format: unix_s"
-        return [Lint(place, "column-type", what + "not a time", fix)]
+        return [Lint(place, LintCode.COLUMN_TYPE, what + "not a time", fix)]
     if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
         fix = "choose a column of times, dates or integers"
-        return [Lint(place, "column-type", what + "which tells nothing later", fix)]
+        return [Lint(place, LintCode.COLUMN_TYPE, what + "which tells nothing later", fix)]
     return []
 
 

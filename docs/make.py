@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that are made from the program: `python docs/make.py`.
 
-`commands.md` from the command line itself, `mapping-reference.md` from the models of the language.
-A test holds that both are current.
+`commands.md` from the command line itself, `mapping-reference.md` from the models of the language,
+`errors.md` from the tables of errors and codes. A test holds that they are current.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from errorpage import errors_page
 
 from backfill.cli import backfill
 from backfill.mapping.forms import Options
@@ -222,7 +223,16 @@ def _anchor(head: str) -> str:
     return head.lower().replace(":", "").replace(" ", "-")
 
 
-PAGES: Final = {"commands.md": commands, "mapping-reference.md": reference}
+def errors() -> str:
+    """Return the page of what can go wrong."""
+    return f"{MADE}\n\n{errors_page()}"
+
+
+PAGES: Final = {
+    "commands.md": commands,
+    "errors.md": errors,
+    "mapping-reference.md": reference,
+}
 
 if __name__ == "__main__":
     for name, made in PAGES.items():

@@ -80,7 +80,7 @@ def maker() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["commands.md", "mapping-reference.md"])
+@pytest.mark.parametrize("name", ["commands.md", "errors.md", "mapping-reference.md"])
 def test_the_pages_that_are_made_from_the_program_are_current(name: str) -> None:
     """If one is not: `python docs/make.py`."""
     assert (DOCS / name).read_text(encoding="utf-8") == maker().PAGES[name]()

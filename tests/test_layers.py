@@ -14,7 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 ROOMS: Final = (
-    *("errors", "spec", "codes", "errorpage", "log", "private"),
+    *("lints", "errors", "spec", "codes", "log", "private"),
     *(
         "mapping.strict_yaml",
         "mapping.forms",

@@ -1,11 +1,13 @@
 """A mapping exists only if it is valid; every fault is told at once, with place, word and fix.
 
-`faults/*.yaml` are mappings as people get them wrong; the `.txt` beside each is what they are told.
+`faults/*.yaml` are mappings as people get them wrong, and its folders several of them that do not
+go together; the `.txt` beside each is what they are told. docs/errors.md shows them, too.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +17,23 @@ import pyarrow.parquet as pq
 import pytest
 from reference import plan_for, written
 
+from backfill.batch import Limits
 from backfill.errors import MappingError, UsageError
+from backfill.lints import LINTS, LintCode
 from backfill.mapping import Mapping, find_mappings, load_mapping
 from backfill.mapping.schema import json_schema
 from backfill.mapping.strict_yaml import parse
+from backfill.plan import make_plan
 from backfill.spec import TYPES
 
 ROOT: Final = Path(__file__).parent.parent
 FAULTS: Final = Path(__file__).parent / "faults"
-FAULTY: Final = sorted(path.stem for path in FAULTS.glob("*.yaml"))
+FAULTY: Final = sorted(
+    path.name for path in FAULTS.iterdir() if path.suffix == ".yaml" or path.is_dir()
+)
+TOLD: Final = re.compile(r"^[^ ].*:[0-9]+:[0-9]+: .* \[([^\]]*)\]$", re.MULTILINE)
+"""The first line of a fault; in brackets its code."""
+
 GOOD: Final = sorted([*ROOT.glob("mappings/*.yaml"), *ROOT.glob("tests/datasets/*.yaml")])
 IDENTIFY: Final = {"type": "identify", "userId": "id"}
 
@@ -58,13 +68,28 @@ def test_every_fault_of_a_file_is_told_in_the_words_beside_it(
 ) -> None:
     monkeypatch.chdir(FAULTS)
     with pytest.raises(MappingError) as caught:
-        load_mapping(f"{name}.yaml")
-    assert f"{caught.value}\n" == Path(f"{name}.txt").read_text(encoding="utf-8")
+        planned([name])
+    assert f"{caught.value}\n" == Path(name).with_suffix(".txt").read_text(encoding="utf-8")
+    assert {type(lint.code) for lint in caught.value.lints} == {LintCode}
+
+
+def planned(names: list[str]) -> None:
+    """Load mappings as a run does, and hold them to their sources."""
+    for mapping in find_mappings(names):
+        guards, limits = mapping.document.guards, Limits(475_000, 1_000)
+        make_plan(mapping, sources=[], guards=guards, limits=limits, now_ms=0)
 
 
 def test_each_faulty_mapping_has_its_words() -> None:
     assert len(FAULTY) >= 45
-    assert sorted(path.stem for path in FAULTS.glob("*.txt")) == FAULTY
+    told = sorted(path.stem for path in FAULTS.glob("*.txt"))
+    assert told == sorted(Path(name).stem for name in FAULTY)
+
+
+def test_every_code_of_a_lint_is_told_of_a_faulty_mapping_and_no_other_code_is() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in FAULTS.glob("*.txt")]
+    assert {code for text in texts for code in TOLD.findall(text)} == set(LintCode)
+    assert list(LINTS) == list(LintCode)
 
 
 @pytest.mark.parametrize("key", ["version", "source", "rows", "messages"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from backfill.lints import LintCode
 from backfill.mapping.functions import FUNCTIONS, SPECIAL, Function
 from backfill.mapping.tree import Call, Case, Column, Const, Node
 from backfill.mapping.words import nearest
@@ -33,7 +34,7 @@ def call(reader: Reader, found: ast.Call, at: int, end: int) -> Node | None:
     if name not in FUNCTIONS:
         fix = nearest(name, [*FUNCTIONS, *SPECIAL])
         reader.nodes(given)
-        return reader.fault(at, "unknown-function", f"unknown function '{name[:40]}'", fix)
+        return reader.fault(at, LintCode.UNKNOWN_FUNCTION, f"unknown function '{name[:40]}'", fix)
     return _function(reader, found, FUNCTIONS[name], (at, end))
 
 
@@ -41,7 +42,7 @@ def _col(reader: Reader, found: ast.Call, at: int, end: int) -> Node | None:
     one = found.args[0] if len(found.args) == 1 and not found.keywords else None
     if not (isinstance(one, ast.Constant) and isinstance(one.value, str)):
         what = "col takes the name of a column, in quotes"
-        return reader.fault(at, "expr-arguments", what, f"write {SPECIAL['col']}")
+        return reader.fault(at, LintCode.EXPR_ARGUMENTS, what, f"write {SPECIAL['col']}")
     name = reader.literal(one.value, at, end)
     return None if name is None else Column(at, end, one.value, reader.span(one)[0])
 
@@ -50,7 +51,7 @@ def _case(reader: Reader, found: ast.Call, at: int, end: int) -> Node | None:
     table = found.args[1] if len(found.args) == 3 and not found.keywords else None  # noqa: PLR2004
     if not isinstance(table, ast.Dict) or not table.keys or None in table.keys:
         what = "case takes a value, a table of literals, and a default"
-        return reader.fault(at, "expr-arguments", what, f"write {SPECIAL['case']}")
+        return reader.fault(at, LintCode.EXPR_ARGUMENTS, what, f"write {SPECIAL['case']}")
     keys = reader.nodes([key for key in table.keys if key is not None])
     values = reader.nodes([found.args[0], found.args[2], *table.values])
     if keys is None or values is None:
@@ -59,10 +60,11 @@ def _case(reader: Reader, found: ast.Call, at: int, end: int) -> Node | None:
     for key in keys:
         if not isinstance(key, Const) or key.value is None:
             what = "a key of case is a text, a number, True or False"
-            return reader.fault(key.at, "expr-arguments", what, "write a literal")
+            return reader.fault(key.at, LintCode.EXPR_ARGUMENTS, what, "write a literal")
         is_number = not isinstance(key.value, str | bool)
         if literals.setdefault((float if is_number else type(key.value), key.value), key) != key:
-            return reader.fault(key.at, "expr-arguments", "this key is there already", "keep one")
+            what = "this key is there already"
+            return reader.fault(key.at, LintCode.EXPR_ARGUMENTS, what, "keep one")
     return Case(
         at, end, values[0], tuple(zip(literals.values(), values[2:], strict=True)), values[1]
     )
@@ -76,17 +78,17 @@ def _function(
     parameters = function.parameters
     if len(found.args) > len(parameters) and not function.is_many:
         what = f"{function.name} takes no {len(found.args)} arguments"
-        return reader.fault(at, "expr-arguments", what, f"write {function}")
+        return reader.fault(at, LintCode.EXPR_ARGUMENTS, what, f"write {function}")
     if len(found.args) < function.required:
         what = f"{function.name} needs {function.required} argument" + "s" * (function.required > 1)
-        return reader.fault(at, "expr-arguments", what, f"write {function}")
+        return reader.fault(at, LintCode.EXPR_ARGUMENTS, what, f"write {function}")
     optional = [one.name for one in parameters if one.is_optional]
     names = [one.name for one in parameters[: len(found.args)]]
     for one in found.keywords:
         if one.arg not in optional or one.arg in names:
             fix = nearest(str(one.arg), optional) or f"write {function}"
             what = f"{function.name} has no argument '{one.arg}' here"
-            return reader.fault(reader.span(one)[0], "expr-arguments", what, fix)
+            return reader.fault(reader.span(one)[0], LintCode.EXPR_ARGUMENTS, what, fix)
         names.append(one.arg)
     if made is None:
         return None

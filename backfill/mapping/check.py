@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
+from backfill.lints import LintCode
 from backfill.mapping.dialect import dialect_faults
 from backfill.mapping.forms import ConstForm, Options, StarForm
 from backfill.mapping.groups import group_faults
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
 
-Fault = tuple["Path", str, str, str]
+Fault = tuple["Path", LintCode, str, str]
 """Path, code, what, fix."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -43,7 +44,7 @@ def faults_of(document: Document, name: str) -> list[Fault]:
     found: list[Fault] = []
     if not NAME.fullmatch(name):
         fix = "use letters, digits, '.', '_' and '-'"
-        found.append((("name",), "bad-name", f"{name!r} cannot name a folder", fix))
+        found.append((("name",), LintCode.BAD_NAME, f"{name!r} cannot name a folder", fix))
     found += _source(document) + _guards(document) + nightly_faults(document)
     if document.watermark is not None:
         how = document.watermark.form()
@@ -65,9 +66,9 @@ def _source(document: Document) -> list[Fault]:
         try:
             address_of(path)
         except AddressError as fault:
-            found.append((("source", "path", at), "wrong-value", fault.what, fault.fix))
+            found.append((("source", "path", at), LintCode.WRONG_VALUE, fault.what, fault.fix))
     if not any(document.source.path) or "" in document.source.path:
-        found.append((("source", "path"), "missing-key", "no path is given", "name a file"))
+        found.append((("source", "path"), LintCode.MISSING_KEY, "no path is given", "name a file"))
     return [*found, *dialect_faults(document.source.csv)]
 
 
@@ -78,25 +79,25 @@ def _guards(document: Document) -> list[Fault]:
             date.fromisoformat(text)
     except ValueError:
         fix = "write it as 2009-01-01"
-        return [(("guards", "not_before"), "wrong-value", f"{text!r} is not a date", fix)]
+        return [(("guards", "not_before"), LintCode.WRONG_VALUE, f"{text!r} is not a date", fix)]
     return []
 
 
 def _members(message: Any, at: Path) -> list[Fault]:
     kind = spec.TYPES[message.type]
     found = [
-        (at, "missing-member", f"{kind.name} needs '{member}'", f"add {member}:")
+        (at, LintCode.MISSING_MEMBER, f"{kind.name} needs '{member}'", f"add {member}:")
         for member in kind.required
         if getattr(message, member) is None
     ]
     if kind.any_of and all(getattr(message, member) is None for member in kind.any_of):
         what = f"{kind.name} needs one of {', '.join(kind.any_of)}"
         found.append(
-            (at, "missing-member", what, f"add {kind.any_of[0]}: with the column of the id")
+            (at, LintCode.MISSING_MEMBER, what, f"add {kind.any_of[0]}: with the column of the id")
         )
     if kind.needs_timestamp and message.timestamp is None:
         fix = "add timestamp: with the column of the time, or timestamp: now"
-        found.append((at, "missing-member", f"{kind.name} needs 'timestamp'", fix))
+        found.append((at, LintCode.MISSING_MEMBER, f"{kind.name} needs 'timestamp'", fix))
     return found
 
 
@@ -112,10 +113,10 @@ def _plain(message: Any, at: Path) -> list[Fault]:
         if not isinstance(form, ConstForm):
             what = f"{member} must be one value: a column, an expression or a constant"
             fix = "write {column: …}, {expr: …} or {const: …}"
-            found.append(((*at, member), "wrong-form", what, fix))
+            found.append(((*at, member), LintCode.WRONG_FORM, what, fix))
         elif not _is_text(form.const):
             fix = 'write {const: "…"} with a text, or the name of a column'
-            found.append(((*at, member), "wrong-value", f"{member} must be a text", fix))
+            found.append(((*at, member), LintCode.WRONG_VALUE, f"{member} must be a text", fix))
     return found
 
 
@@ -130,8 +131,9 @@ def _one_value(form: Options, member: str, path: Path) -> list[Fault]:
         "else": isinstance(other, list | dict),
     }
     what = f"{member} is one text, and this makes a list or an object of it"
+    plain = "use texts and numbers"
     return [
-        ((*path, option), "bad-option", what, f"leave '{option}' out, or use texts and numbers")
+        ((*path, option), LintCode.BAD_OPTION, what, f"leave '{option}' out, or {plain}")
         for option, is_nested in said.items()
         if is_nested
     ]
@@ -154,7 +156,7 @@ def _constants(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
         if member == "messageId":
             fault = ("the same messageId for all: all but one message would be lost", "map a key")
         if fault is not None:
-            found.append(((*at, member), "wrong-value", *fault))
+            found.append(((*at, member), LintCode.WRONG_VALUE, *fault))
     return found
 
 
@@ -183,13 +185,14 @@ def _reserved(message: Any, at: Path, allowed: list[str]) -> list[Fault]:
         path = (*at, kind.body, name)
         if not name or len(name.encode()) > spec.LIMITS.name:
             what = f"the name {name[:20]!r} must have 1 to {spec.LIMITS.name} bytes"
-            found.append((path, "bad-name", what, "shorten it" if name else "write a name"))
+            found.append((path, LintCode.BAD_NAME, what, "shorten it" if name else "write a name"))
         if kind.name == "track" and name in spec.OVERRIDES and name not in allowed:
             what = f"the property '{name}' overrides the settings of campaigns"
-            found.append((path, "reserved", what, f"rename it, or guards: {{allow: [{name}]}}"))
+            fix = f"rename it, or guards: {{allow: [{name}]}}"
+            found.append((path, LintCode.RESERVED, what, fix))
     if kind.body == "traits" and len(names) > spec.LIMITS.traits:
         what = f"{len(names)} traits are more than {spec.LIMITS.traits}"
-        found.append(((*at, "traits"), "too-many", what, "leave some out"))
+        found.append(((*at, "traits"), LintCode.TOO_MANY, what, "leave some out"))
     event = getattr(message, "event", None)
     if isinstance(event, ConstForm):
         found += _event(event.const, (*at, "event"), allowed)
@@ -200,14 +203,14 @@ def _event(name: Any, path: Path, allowed: list[str]) -> list[Fault]:
     if not isinstance(name, str):
         return []  # told already
     if not name.strip():
-        return [(path, "wrong-value", "an event's name must not be blank", "write its name")]
+        return [(path, LintCode.WRONG_VALUE, "an event's name must not be blank", "write its name")]
     if name.strip() in spec.COMMANDS and name not in allowed:
         what = f"the event '{name}' is a command that acts on the workspace"
         fix = f'rename it, or allow it on purpose with guards: {{allow: ["{name}"]}}'
-        return [(path, "reserved", what, fix)]
+        return [(path, LintCode.RESERVED, what, fix)]
     if len(name.encode()) > spec.LIMITS.event:
         what = f"the event's name has {len(name.encode())} bytes, more than {spec.LIMITS.event}"
-        return [(path, "bad-name", what, "shorten it")]
+        return [(path, LintCode.BAD_NAME, what, "shorten it")]
     return []
 
 
@@ -217,9 +220,8 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
     kind = "timestamp" if is_time else form.type
     found = []
     if is_time and form.type not in {None, "timestamp"}:
-        found.append(
-            ((*path, "type"), "bad-option", "a timestamp has no other type", "leave type: out")
-        )
+        what = "a timestamp has no other type"
+        found.append(((*path, "type"), LintCode.BAD_OPTION, what, "leave type: out"))
     written = {
         f.alias or n for n, f in type(form).model_fields.items() if n in form.model_fields_set
     }
@@ -230,30 +232,30 @@ def _column(form: Any, path: Path, *, is_time: bool) -> list[Fault]:
                 f"with type: {kind}" if kind else "without a type"
             )
             fix = f"use type: {needs}, or leave '{option}' out" if kind else f"add type: {needs}"
-            found.append(((*path, option), "bad-option", what, fix))
+            found.append(((*path, option), LintCode.BAD_OPTION, what, fix))
     for option in sorted(written & NOT_OF_TIMES) if is_time else ():
         what = f"'{option}' says nothing for a timestamp"
-        found.append(((*path, option), "bad-option", what, "leave it out"))
+        found.append(((*path, option), LintCode.BAD_OPTION, what, "leave it out"))
     if "else" in written and form.map is None:
-        found.append(((*path, "else"), "bad-option", "'else' needs a map", "add map:"))
+        found.append(((*path, "else"), LintCode.BAD_OPTION, "'else' needs a map", "add map:"))
     return found + _timezone(form, path) + _pattern(form, path) + _else(form, path)
 
 
 def _timezone(form: Options, path: Path) -> list[Fault]:
     if form.timezone is None or is_zone(form.timezone):
         return []
-    return [((*path, "timezone"), "wrong-value", *no_zone(form.timezone))]
+    return [((*path, "timezone"), LintCode.WRONG_VALUE, *no_zone(form.timezone))]
 
 
 def _pattern(form: Options, path: Path) -> list[Fault]:
     found: list[Fault] = [
-        ((*path, "format"), "wrong-value", *no_format(text))
+        ((*path, "format"), LintCode.WRONG_VALUE, *no_format(text))
         for text in form.format
         if not is_format(text)
     ]
     if form.check is not None and form.check != "email" and (fault := regex_fault(form.check)):
         what = f"check: not a regular expression: {fault}"
-        found.append(((*path, "check"), "wrong-value", what, "correct the pattern"))
+        found.append(((*path, "check"), LintCode.WRONG_VALUE, what, "correct the pattern"))
     return found
 
 
@@ -262,4 +264,4 @@ def _else(form: Options, path: Path) -> list[Fault]:
     if other in ("reject", "keep", "omit") or (isinstance(other, dict) and set(other) == {"const"}):
         return []
     fix = "write reject, keep, omit or {const: …}"
-    return [((*path, "else"), "wrong-value", f"else: {other!r} is not known", fix)]
+    return [((*path, "else"), LintCode.WRONG_VALUE, f"else: {other!r} is not known", fix)]

@@ -30,6 +30,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Final
 
+from backfill.lints import LintCode
 from backfill.mapping.calls import call
 from backfill.mapping.reader import Reader, Readers
 from backfill.mapping.syntax import deep, syntax, unfit, unmatched
@@ -120,9 +121,9 @@ def _name(reader: Reader, found: ast.Name, at: int, end: int) -> Node | None:
     quoted = f'a column of that name is written col("{name}")'
     if name in LITERALS:
         fix = f"write {LITERALS[name]}; {quoted}"
-        return reader.fault(at, "expr-refused", f"'{name}' is no value here", fix)
+        return reader.fault(at, LintCode.EXPR_REFUSED, f"'{name}' is no value here", fix)
     if name.startswith("__") and name.endswith("__"):
-        return reader.fault(at, "expr-refused", f"'{name}' cannot stand in an expression", quoted)
+        return reader.refuse(at, f"'{name}'", quoted)
     return Column(at, end, name, at)
 
 
@@ -146,7 +147,7 @@ def _constant(reader: Reader, found: ast.Constant, at: int, end: int) -> Node | 
             at, f"the literal {reader.text[at:end][:20]}", "write a text or a number"
         )
     fix = f"at most {DIGITS_MAX} digits"
-    return reader.fault(at, "expr-too-long", "the number is too long", fix)
+    return reader.fault(at, LintCode.EXPR_TOO_LONG, "the number is too long", fix)
 
 
 def _binary(reader: Reader, found: ast.BinOp, at: int, end: int) -> Node | None:
@@ -199,15 +200,16 @@ def _compare(reader: Reader, found: ast.Compare, at: int, end: int) -> Node | No
     for operator, part in zip([operators[0], *operators], made, strict=True):
         if isinstance(part, Const) and part.value is None:
             fix = f"write {'is not' if operator == '!=' else 'is'} None"
-            return reader.fault(part.at, "expr-refused", f"{operator} None is never true", fix)
+            what = f"{operator} None is never true"
+            return reader.fault(part.at, LintCode.EXPR_REFUSED, what, fix)
     return Compare(at, end, made[0], tuple(zip(operators, made[1:], strict=True)))
 
 
 def _is(reader: Reader, found: ast.Compare, at: int, end: int) -> Node | None:
     value, other = reader.node(found.left), found.comparators[0]
     if not (isinstance(other, ast.Constant) and other.value is None):
-        fix = "write == to compare"
-        return reader.fault(reader.span(other)[0], "expr-refused", "`is` is for None only", fix)
+        what, fix = "`is` is for None only", "write == to compare"
+        return reader.fault(reader.span(other)[0], LintCode.EXPR_REFUSED, what, fix)
     is_negated = isinstance(found.ops[0], ast.IsNot)
     return None if value is None else IsNone(at, end, value, is_negated)
 
@@ -230,14 +232,15 @@ def _items(reader: Reader, found: ast.List | ast.Tuple | ast.Set) -> Node | None
     if made is None:
         return None
     if not made:
-        return reader.fault(at, "expr-refused", "nothing is in an empty list", "write its items")
+        what = "nothing is in an empty list"
+        return reader.fault(at, LintCode.EXPR_REFUSED, what, "write its items")
     for one in made:
         if not isinstance(one, Const):
             what, fix = "an item of the list is no literal", "write == and or instead"
-            return reader.fault(one.at, "expr-refused", what, fix)
+            return reader.fault(one.at, LintCode.EXPR_REFUSED, what, fix)
         if one.value is None:
             what, fix = "None is in no list", "write `is None` with or"
-            return reader.fault(one.at, "expr-refused", what, fix)
+            return reader.fault(one.at, LintCode.EXPR_REFUSED, what, fix)
     return Items(at, end, tuple(one for one in made if isinstance(one, Const)))
 
 

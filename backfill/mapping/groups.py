@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from backfill.lints import LintCode
 from backfill.mapping.forms import AggForm, EachRowForm
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from backfill.mapping.document import Document
     from backfill.mapping.strict_yaml import Path
 
-    Fault = tuple[Path, str, str, str]
+    Fault = tuple[Path, LintCode, str, str]
 
 NEEDS: Final = {
     "sum": ("number", "integer"),
@@ -35,10 +36,10 @@ def group_faults(
         at = (*path, word)
         if document.rows is None:
             fix = "add rows: {group_by: [the column that tells which rows go together]}"
-            found.append((at, "wrong-form", f"'{word}' needs groups of rows", fix))
+            found.append((at, LintCode.WRONG_FORM, f"'{word}' needs groups of rows", fix))
         elif around or any(path[: len(outer)] == outer for outer in inside):
             what = f"'{word}' cannot stand inside each or each_row"
-            found.append((at, "wrong-form", what, "move it out"))
+            found.append((at, LintCode.WRONG_FORM, what, "move it out"))
         if isinstance(form, AggForm):
             found += _aggregate(form, path)
         else:
@@ -49,12 +50,12 @@ def group_faults(
 def _aggregate(form: AggForm, path: Path) -> list[Fault]:
     if form.column is None and form.expr is None and form.agg != "count":
         fix = "add column: with the column that it is taken of"
-        return [((*path, "agg"), "missing-key", f"'{form.agg}' needs a column", fix)]
+        return [((*path, "agg"), LintCode.MISSING_KEY, f"'{form.agg}' needs a column", fix)]
     allowed = NEEDS.get(form.agg)
     if allowed is None or form.type in allowed or (form.agg == "sum" and form.type is None):
         return []
     if form.type is None:
         what = f"'{form.agg}' must know what it compares"
-        return [((*path, "agg"), "missing-key", what, f"add type: {' or '.join(allowed)}")]
+        return [((*path, "agg"), LintCode.MISSING_KEY, what, f"add type: {' or '.join(allowed)}")]
     what = f"'{form.agg}' cannot take type: {form.type}"
-    return [((*path, "type"), "bad-option", what, f"use {' or '.join(allowed)}")]
+    return [((*path, "type"), LintCode.BAD_OPTION, what, f"use {' or '.join(allowed)}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from backfill.lints import LintCode
 from backfill.mapping.functions import (
     BOOLEAN,
     FUNCTIONS,
@@ -117,7 +118,7 @@ class _Checker:
         if (by := _converter(found, wanted)) is not None:
             what += f"; write {by}({text})"
             why = f"write {by}({text}): {why}"
-        self.faults.append(ExprFault(node.at, "expr-type", what, why))
+        self.faults.append(ExprFault(node.at, LintCode.EXPR_TYPE, what, why))
 
 
 def _names(wanted: Kinds) -> str:
@@ -298,7 +299,7 @@ def _arguments(checker: _Checker, node: Call, function: Function) -> list[Kind]:
         if parameter.is_literal and not isinstance(part, Const):
             what = f"{parameter.name} must be written out"
             fix = f"write {function} with a literal"
-            checker.faults.append(ExprFault(part.at, "expr-arguments", what, fix))
+            checker.faults.append(ExprFault(part.at, LintCode.EXPR_ARGUMENTS, what, fix))
         kinds.append(checker.want(part, parameter.kinds, f"{node.name} takes"))
     return kinds
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from backfill.lints import LintCode
 from backfill.mapping.functions import FUNCTIONS
 from backfill.mapping.tree import Call, Const, ExprFault, Parsed, walk
 
@@ -66,7 +67,7 @@ def faults_in_literals(parsed: Parsed) -> list[ExprFault]:
     if parsed.tree is None:
         return []
     return [
-        ExprFault(const.at, "wrong-value", what, fix)
+        ExprFault(const.at, LintCode.WRONG_VALUE, what, fix)
         for name, const in _literals(parsed)
         if (told := CHECKS[name](const.value))
         for what, fix in [told]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from backfill.errors import Lint, MappingError, Place, UsageError
+from backfill.lints import LintCode
 from backfill.mapping.check import faults_of
 from backfill.mapping.dialect import delimiter_meant
 from backfill.mapping.document import Document
@@ -40,7 +41,7 @@ LATER: Final = {"where", "when", "rows", "escape", "comment", "mode", "watermark
 
 BYTES_MAX: Final = 1 << 20
 ENDINGS: Final = (".yaml", ".yml")
-READABLE: Final = {"duplicate-key", "lost-digits"}
+READABLE: Final = {LintCode.DUPLICATE_KEY, LintCode.LOST_DIGITS}
 """Faults of the text after which the rest still means what it says."""
 STUBS: Final[dict[Path, Any]] = {
     ("version",): 1,
@@ -131,7 +132,7 @@ class Mapping:
         lints = [
             Lint(
                 place,
-                "unknown-column",
+                LintCode.UNKNOWN_COLUMN,
                 f"{where} has no column '{name}'",
                 delimiter_meant(name, columns) or nearest(name, columns),
             )
@@ -148,7 +149,7 @@ class Mapping:
             return []
         written, refused = self.messages(tuple(columns))
         lints = [
-            Lint(self.star_places[one.path], "bad-name", f"'{one.column}': {one.what}", one.fix)
+            Lint(self.star_places[one.path], LintCode.BAD_NAME, one.told(), one.fix)
             for one in refused
         ]
         faults = source_faults(self.document.messages, written, columns)
@@ -176,7 +177,8 @@ def load_mapping(path: str | FilePath) -> Mapping:
         raise MappingError(yaml.lints)
     if not isinstance(yaml.value, dict):
         fix = "begin with: version: 1"
-        raise MappingError([Lint(Place(str(path), 1, 1), "empty", "this is no mapping", fix)])
+        at = Place(str(path), 1, 1)
+        raise MappingError([Lint(at, LintCode.EMPTY, "this is no mapping", fix)])
     document, lints, out = _validated(yaml)
     if document is not None:
         lints += _further(document, document.name or FilePath(path).stem, yaml, out)
@@ -244,7 +246,7 @@ def _further(document: Document, name: str, yaml: Yaml, out: set[Path]) -> list[
     return [
         Lint(yaml.place(path), code, what, fix)
         for path, code, what, fix in faults_of(document, name)
-        if code != "missing-member" or not {path[:1], path} & lost
+        if code != LintCode.MISSING_MEMBER or not {path[:1], path} & lost
     ] + [
         Lint(yaml.inside(one.path, fault.at), fault.code, fault.what, fault.fix)
         for one in expressions_of(document)

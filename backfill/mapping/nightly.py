@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
+from backfill.lints import LintCode
 
 if TYPE_CHECKING:
     from backfill.mapping.document import Document, WatermarkSpec
     from backfill.mapping.strict_yaml import Path
 
-    Fault = tuple[Path, str, str, str]
+    Fault = tuple[Path, LintCode, str, str]
 
 UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 LAG: Final = re.compile(r"[0-9]{1,6}[smhd](?: +[0-9]{1,6}[smhd])*")
@@ -54,26 +55,24 @@ def nightly_faults(document: Document) -> list[Fault]:
     watermark = document.watermark
     if document.mode == "changed" and not (document.key or document.rows):
         fix = "add key: with the column or columns that tell one row from another"
-        found.append((("mode",), "missing-key", "mode: changed needs a key", fix))
+        found.append((("mode",), LintCode.MISSING_KEY, "mode: changed needs a key", fix))
     if document.mode == "since" and watermark is None:
         fix = "add watermark: {column: the column that says when a row last changed}"
-        found.append((("mode",), "missing-key", "mode: since needs a watermark", fix))
+        found.append((("mode",), LintCode.MISSING_KEY, "mode: since needs a watermark", fix))
     if watermark is None:
         return found
     if document.mode != "since":
         what = "'watermark' says nothing here"
-        found.append((("watermark",), "bad-option", what, "add mode: since"))
+        found.append((("watermark",), LintCode.BAD_OPTION, what, "add mode: since"))
     return found + _watermark(watermark) + _lag(document, watermark)
 
 
 def _watermark(watermark: WatermarkSpec) -> list[Fault]:
     if watermark.type != "integer":
         return []
-    return [
-        (("watermark", name), "bad-option", f"'{name}' says nothing for an integer", "leave it out")
-        for name in OF_TIMES
-        if name in watermark.model_fields_set
-    ]
+    said = [name for name in OF_TIMES if name in watermark.model_fields_set]
+    what, fix = "'{}' says nothing for an integer", "leave it out"
+    return [(("watermark", one), LintCode.BAD_OPTION, what.format(one), fix) for one in said]
 
 
 def _lag(document: Document, watermark: WatermarkSpec) -> list[Fault]:
@@ -82,11 +81,11 @@ def _lag(document: Document, watermark: WatermarkSpec) -> list[Fault]:
     if lag is None and watermark.type == "integer":
         fix = "write how far below the highest value, such as 100, or leave it out"
         what = f"lag: {watermark.lag!r} is no whole number, and the watermark is one"
-        return [(at, "wrong-value", what, fix)]
+        return [(at, LintCode.WRONG_VALUE, what, fix)]
     if lag is None:
         fix = "write it as 90s, 30m, 2h, 1d or 1d 12h"
-        return [(at, "wrong-value", f"lag: {watermark.lag!r} is no length of time", fix)]
+        return [(at, LintCode.WRONG_VALUE, f"lag: {watermark.lag!r} is no length of time", fix)]
     if lag and counts_twice(document):
         what = "without a key the events within the lag would be sent under other message ids"
-        return [(at, "missing-key", what, "add key:, or leave lag out")]
+        return [(at, LintCode.MISSING_KEY, what, "add key:, or leave lag out")]
     return []

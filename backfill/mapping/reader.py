@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, Final
 
+from backfill.lints import LintCode
 from backfill.mapping.syntax import deep
 from backfill.mapping.tree import Const, ExprFault
 
@@ -54,7 +55,7 @@ class Reader:
         """Translate one node; None where it or something in it is a fault."""
         at, end = self.span(found)
         if self.depth >= DEPTH_MAX:
-            if not any(fault.code == "expr-too-deep" for fault in self.faults):
+            if not any(fault.code == LintCode.EXPR_TOO_DEEP for fault in self.faults):
                 self.faults.append(deep(at))
             return None
         self.depth += 1
@@ -74,19 +75,19 @@ class Reader:
 
     def refuse(self, at: int, shown: str, fix: str) -> Const | None:
         """Note what is no part of the language."""
-        return self.fault(at, "expr-refused", f"{shown} cannot stand in an expression", fix)
+        return self.fault(at, LintCode.EXPR_REFUSED, f"{shown} cannot stand in an expression", fix)
 
     def literal(self, value: str, at: int, end: int) -> Const | None:
         """Return a text of the mapping, if it is one."""
         if len(value) > TEXT_MAX:
             what = f"the text has {len(value)} characters, more than {TEXT_MAX}"
-            return self.fault(at, "expr-too-long", what, "shorten it")
+            return self.fault(at, LintCode.EXPR_TOO_LONG, what, "shorten it")
         if any("\ud800" <= char <= "\udfff" for char in value):
             what = "half of a surrogate pair is no text"
-            return self.fault(at, "expr-refused", what, "write the character itself")
+            return self.fault(at, LintCode.EXPR_REFUSED, what, "write the character itself")
         return Const(at, end, value)
 
-    def fault(self, at: int, code: str, what: str, fix: str) -> Const | None:
+    def fault(self, at: int, code: LintCode, what: str, fix: str) -> Const | None:
         """Note a fault at a character; there is no node then."""
         self.faults.append(ExprFault(at, code, what, fix))
         return None

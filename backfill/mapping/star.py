@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backfill import spec
+from backfill.lints import LintCode
 from backfill.mapping.forms import ArrayForm, ObjectForm, StarForm
 from backfill.mapping.words import nearest
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from backfill.mapping.strict_yaml import Path
 
-    Fault = tuple[Path, str, str, str]
+    Fault = tuple[Path, LintCode, str, str]
 
 STAR: Final = "*"
 
@@ -27,6 +28,10 @@ class Refused(NamedTuple):
     column: str
     what: str
     fix: str
+
+    def told(self) -> str:
+        """Say which column, and why."""
+        return f"'{self.column}': {self.what}"
 
     def within(self, at: Path) -> Refused:
         """Return it with the way to the message in front."""
@@ -119,12 +124,12 @@ def source_faults(
                 alone = form.model_copy(update={"columns": [pattern]})
                 if not any(matches(alone, name) for name in columns):
                     what = f"no column is like '{pattern}'"
-                    found.append((path, "unknown-column", what, nearest(pattern, columns)))
+                    found.append((path, LintCode.UNKNOWN_COLUMN, what, nearest(pattern, columns)))
         traits = getattr(one, "traits", None) or {}
         if len(traits) > spec.LIMITS.traits >= len(message.traits):
             what = f"{len(traits)} traits are more than {spec.LIMITS.traits}"
             path = ("messages", index, "traits", STAR)
-            found.append((path, "too-many", what, "put some columns into except:"))
+            found.append((path, LintCode.TOO_MANY, what, "put some columns into except:"))
     return found
 
 
@@ -174,10 +179,10 @@ def star_faults(message: Any, forms: Iterable[tuple[Path, Any, tuple[str, ...]]]
     for path, form, _ in forms:
         if isinstance(form, StarForm) and (path[-1] != STAR or id(form) not in good):
             what = 'columns: stands under "*" in traits, properties, context or an object'
-            found.append((path, "wrong-form", what, 'write "*": {columns: …} there'))
+            found.append((path, LintCode.WRONG_FORM, what, 'write "*": {columns: …} there'))
         elif path[-1] == STAR and not isinstance(form, StarForm):
             fix = 'write "*": {columns: "prop_*"}'
-            found.append((path, "wrong-form", "'*' says which columns it stands for", fix))
+            found.append((path, LintCode.WRONG_FORM, "'*' says which columns it stands for", fix))
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from backfill.errors import Lint, MappingError, Place, UsageError
+from backfill.lints import LintCode
 from backfill.mapping.load import ENDINGS, Mapping, load_mapping
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ def _ordered(mappings: list[Mapping]) -> list[Mapping]:
     for mapping in mappings:
         if (other := by_name.setdefault(mapping.name, mapping)) is not mapping:
             what = f"the name '{mapping.name}' is taken by {other.path}"
-            raise MappingError(
-                [Lint(Place(mapping.path, 1, 1), "bad-name", what, "give one of them a name:")]
-            )
+            at, fix = Place(mapping.path, 1, 1), "give one of them a name:"
+            raise MappingError([Lint(at, LintCode.BAD_NAME, what, fix)])
     done: dict[str, Mapping] = {}
     waiting = list(mappings)
     while waiting:
@@ -68,7 +68,8 @@ def _open(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping])
 def _cycle(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]) -> Lint:
     names = ", ".join(_open(mapping, known, done))
     what = f"'{mapping.name}' waits for {names} in a circle"
-    return Lint(Place(mapping.path, 1, 1), "after-circle", what, "take one name out of after:")
+    at, fix = Place(mapping.path, 1, 1), "take one name out of after:"
+    return Lint(at, LintCode.AFTER_CIRCLE, what, fix)
 
 
 def _is_in_circle(mapping: Mapping, known: dict[str, Mapping], done: dict[str, Mapping]) -> bool:

@@ -27,6 +27,7 @@ from ruamel.yaml.events import (
 )
 
 from backfill.errors import Lint, Place
+from backfill.lints import LintCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ class Yaml:
                 return found
         return Place(self.path, 1, 1)
 
-    def fault(self, event: Event, code: str, what: str, fix: str) -> None:
+    def fault(self, event: Event, code: LintCode, what: str, fix: str) -> None:
         """Note a fault at the place of an event."""
         self.lints.append(Lint(self.place_of(event), code, what, fix))
 
@@ -107,11 +108,11 @@ def parse(text: str, path: str) -> Yaml:
         what = f"this is not YAML: {fault.problem or fault.context or 'it cannot be read'}"
         is_escape = "escape" in (fault.problem or "")
         fix = BACKSLASH if is_escape else "check quotes, colons and indents"
-        found.lints.append(Lint(Place(path, line, column), "yaml-syntax", what, fix))
+        found.lints.append(Lint(Place(path, line, column), LintCode.YAML_SYNTAX, what, fix))
     except YAMLError as fault:
         what = f"this is not YAML: {str(fault).splitlines()[0]}"
         found.lints.append(
-            Lint(Place(path, 1, 1), "yaml-syntax", what, "save the file as plain UTF-8 text")
+            Lint(Place(path, 1, 1), LintCode.YAML_SYNTAX, what, "save the file as plain UTF-8 text")
         )
     return found
 
@@ -122,7 +123,8 @@ def _read(found: Yaml, events: Iterator[Any]) -> None:
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
-                found.fault(event, "yaml-documents", "a second document begins here", "keep one")
+                what = "a second document begins here"
+                found.fault(event, LintCode.YAML_DOCUMENTS, what, "keep one")
                 return
         elif isinstance(event, NodeEvent):
             found.value = _node(found, event, events, ())
@@ -135,7 +137,8 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
     if isinstance(event, AliasEvent):
         return None
     if len(path) >= DEPTH_MAX and not isinstance(event, ScalarEvent):
-        found.fault(event, "too-deep", f"nested deeper than {DEPTH_MAX}", "flatten the mapping")
+        what = f"nested deeper than {DEPTH_MAX}"
+        found.fault(event, LintCode.TOO_DEEP, what, "flatten the mapping")
         raise _GiveUpError  # the parser takes time that grows with the square of the depth
     if isinstance(event, MappingStartEvent):
         return _mapping(found, events, path)
@@ -148,13 +151,12 @@ def _node(found: Yaml, event: NodeEvent, events: Iterator[Any], path: Path) -> A
     found.scalars[path] = event
     value = _scalar(event.value) if event.style is None else event.value
     if value == float("inf") or value == float("-inf"):
-        found.fault(
-            event, "wrong-value", "the number is too large", "write it in quotes, or smaller"
-        )
+        fix = "write it in quotes, or smaller"
+        found.fault(event, LintCode.WRONG_VALUE, "the number is too large", fix)
     elif isinstance(value, float) and Decimal(repr(value)) != Decimal(event.value):
         what = f"the number would lose digits: {value!r} is the nearest"
         fix = f'write it in quotes, or as {{expr: "{event.value}"}}, which is exact'
-        found.fault(event, "lost-digits", what, fix)
+        found.fault(event, LintCode.LOST_DIGITS, what, fix)
     return value
 
 
@@ -163,7 +165,7 @@ def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
     while not isinstance(event := next(events), MappingEndEvent):
         _refuse(found, event)
         if not isinstance(event, ScalarEvent):
-            found.fault(event, "key-type", "a key must be a text", "write key: value")
+            found.fault(event, LintCode.KEY_TYPE, "a key must be a text", "write key: value")
             if not isinstance(event, AliasEvent):
                 _skip(events)
             _node(found, next(events), events, (*path, "?"))
@@ -172,9 +174,8 @@ def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
         inner = (*path, key)
         if key in members:
             first = found.keys[inner].line
-            found.fault(
-                event, "duplicate-key", f"'{key}' is already there, on line {first}", "keep one"
-            )
+            what = f"'{key}' is already there, on line {first}"
+            found.fault(event, LintCode.DUPLICATE_KEY, what, "keep one")
         else:
             found.keys[inner] = found.place_of(event)
         members[key] = _node(found, next(events), events, inner)
@@ -184,13 +185,15 @@ def _mapping(found: Yaml, events: Iterator[Any], path: Path) -> dict[str, Any]:
 def _refuse(found: Yaml, event: NodeEvent) -> None:
     if isinstance(event, ScalarEvent) and any("\ud800" <= c <= "\udfff" for c in event.value):
         what = "half of a surrogate pair is no text"
-        found.fault(event, "wrong-value", what, "write the character itself")
+        found.fault(event, LintCode.WRONG_VALUE, what, "write the character itself")
     if isinstance(event, AliasEvent):
-        found.fault(event, "anchor", f"the alias *{event.anchor} is refused", "write it out")
+        what = f"the alias *{event.anchor} is refused"
+        found.fault(event, LintCode.ANCHOR, what, "write it out")
     elif event.anchor is not None:
-        found.fault(event, "anchor", f"the anchor &{event.anchor} is refused", "write it out")
+        what = f"the anchor &{event.anchor} is refused"
+        found.fault(event, LintCode.ANCHOR, what, "write it out")
     if (tag := getattr(event, "tag", None)) is not None:
-        found.fault(event, "tag", f"the tag {tag} is refused", "write a plain value")
+        found.fault(event, LintCode.TAG, f"the tag {tag} is refused", "write a plain value")
 
 
 def _skip(events: Iterator[Any]) -> None:

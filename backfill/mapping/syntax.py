@@ -6,6 +6,7 @@ import keyword
 import re
 from typing import Final
 
+from backfill.lints import LintCode
 from backfill.mapping.tree import ExprFault
 
 CHARS_MAX: Final = 4_000
@@ -30,13 +31,19 @@ PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 def unfit(text: str) -> ExprFault | None:
     """What is wrong before it is worth a look."""
     if not text.strip():
-        return ExprFault(0, "expr-syntax", "the expression is empty", "write one, or leave it out")
+        return ExprFault(
+            0, LintCode.EXPR_SYNTAX, "the expression is empty", "write one, or leave it out"
+        )
     if len(text) > CHARS_MAX:
         what = f"the expression has {len(text)} characters, more than {CHARS_MAX}"
-        return ExprFault(0, "expr-too-long", what, "compute a part of it where the data comes from")
+        return ExprFault(
+            0, LintCode.EXPR_TOO_LONG, what, "compute a part of it where the data comes from"
+        )
     if found := CONTROL.search(text):
         what = f"the character {found.group()!r} cannot stand here"
-        return ExprFault(found.start(), "expr-syntax", what, "inside a text write its escape")
+        return ExprFault(
+            found.start(), LintCode.EXPR_SYNTAX, what, "inside a text write its escape"
+        )
     depth = 0
     for at, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")
@@ -48,34 +55,38 @@ def unfit(text: str) -> ExprFault | None:
 def deep(at: int) -> ExprFault:
     """The fault of what is nested too deep."""
     what = "the expression is nested too deep"
-    return ExprFault(at, "expr-too-deep", what, "compute a part of it where the data comes from")
+    return ExprFault(
+        at, LintCode.EXPR_TOO_DEEP, what, "compute a part of it where the data comes from"
+    )
 
 
 def syntax(text: str, fault: SyntaxError) -> ExprFault:
     """Python's complaint in words for people who do not write Python."""
     if (at := unmatched(text)) is not None:
         what = f"the bracket {text[at]} has no partner"
-        return ExprFault(at, "expr-syntax", what, "close it, or take it out")
+        return ExprFault(at, LintCode.EXPR_SYNTAX, what, "close it, or take it out")
     at = _syntax_at(text, fault)
     for judge in (_by_message, _by_word, _by_hint):
         if found := judge(text, fault.msg, at):
             return found
     fix = 'check it near here; a column with blanks in its name is written col("First Name")'
-    return ExprFault(at, "expr-syntax", "this is no expression", fix)
+    return ExprFault(at, LintCode.EXPR_SYNTAX, "this is no expression", fix)
 
 
 def _by_message(text: str, message: str, at: int) -> ExprFault | None:
     if "unterminated" in message:
         what = "the quote that begins here is not closed"
-        return ExprFault(at, "expr-syntax", what, "close it, or escape the quote inside as \\'")
+        return ExprFault(
+            at, LintCode.EXPR_SYNTAX, what, "close it, or escape the quote inside as \\'"
+        )
     if "f-string" in message:
         what = "the f-string cannot be read"
         fix = "check its braces; inside them use the other kind of quotes"
-        return ExprFault(at, "expr-syntax", what, fix)
+        return ExprFault(at, LintCode.EXPR_SYNTAX, what, fix)
     if "'='" in message:
         where = re.compile(r"(?<![=<>!:])=(?!=)").search(text)
         at = where.start() if where else at
-        return ExprFault(at, "expr-syntax", "= compares nothing", "write ==")
+        return ExprFault(at, LintCode.EXPR_SYNTAX, "= compares nothing", "write ==")
     return None
 
 
@@ -83,7 +94,7 @@ def _by_word(text: str, _: str, at: int) -> ExprFault | None:
     word = re.compile(r"\w*").match(text, at)
     if word and keyword.iskeyword(word.group()):
         fix = f'a column of that name is written col("{word.group()}")'
-        return ExprFault(at, "expr-syntax", f"'{word.group()}' cannot stand here", fix)
+        return ExprFault(at, LintCode.EXPR_SYNTAX, f"'{word.group()}' cannot stand here", fix)
     return None
 
 
@@ -92,7 +103,7 @@ def _by_hint(text: str, _: str, __: int) -> ExprFault | None:
     for pattern, fix in HINTS:
         if found := pattern.search(bare):
             what = f"'{found.group().strip()}' is not known here"
-            return ExprFault(found.start(), "expr-syntax", what, fix)
+            return ExprFault(found.start(), LintCode.EXPR_SYNTAX, what, fix)
     return None
 
 

@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
 
+    from backfill.lints import LintCode
+
 
 @dataclass(frozen=True, slots=True)
 class ExprFault:
     """A fault at a character of the expression's text."""
 
     at: int
-    code: str
+    code: LintCode
     what: str
     fix: str
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backfill import spec
 from backfill.errors import Lint
+from backfill.lints import LintCode
 from backfill.mapping.document import MODELS, Document, keys_of
 from backfill.mapping.forms import FORMS, TAG, Options
 
@@ -74,13 +75,13 @@ def path_of(loc: tuple[int | str, ...]) -> Path:
     return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(TAG)))
 
 
-def _words(fault: ErrorDetails, path: Path) -> tuple[str, str, str]:
+def _words(fault: ErrorDetails, path: Path) -> tuple[LintCode, str, str]:
     kind, found, last = fault["type"], fault["input"], _named(path)
     if kind == "extra_forbidden":
         return _unknown_key(fault["loc"], last)
     if kind == "missing":
         return (
-            "missing-key",
+            LintCode.MISSING_KEY,
             f"'{last}' is missing",
             f"add {last}: {EXAMPLES.get(last, '')}".rstrip(),
         )
@@ -94,11 +95,11 @@ def _words(fault: ErrorDetails, path: Path) -> tuple[str, str, str]:
     return _out_of_bounds(found, last, fault)
 
 
-def _out_of_bounds(found: Any, last: str, fault: ErrorDetails) -> tuple[str, str, str]:
+def _out_of_bounds(found: Any, last: str, fault: ErrorDetails) -> tuple[LintCode, str, str]:
     fix = _bounds(fault.get("ctx", {}), fault["type"])
     if found in ("", []):
-        return "wrong-value", f"{last}: there is nothing in it", _like(last, fix)
-    return "wrong-value", f"{last}: {_short(found)} is out of bounds", fix
+        return LintCode.WRONG_VALUE, f"{last}: there is nothing in it", _like(last, fix)
+    return LintCode.WRONG_VALUE, f"{last}: {_short(found)} is out of bounds", fix
 
 
 def _named(path: Path) -> str:
@@ -108,18 +109,18 @@ def _named(path: Path) -> str:
     return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else path[-1]
 
 
-def _no_word(found: Any, last: str, expected: str) -> tuple[str, str, str]:
+def _no_word(found: Any, last: str, expected: str) -> tuple[LintCode, str, str]:
     if last == "version":
         what = f"version: {found!r} is not known to this program"
         is_quoted = found == "1"
         fix = "without quotes" if is_quoted else "or update backfill"
-        return "wrong-value", what, f"write version: 1{' ' if is_quoted else ', '}{fix}"
+        return LintCode.WRONG_VALUE, what, f"write version: 1{' ' if is_quoted else ', '}{fix}"
     known = expected.replace("'", "").replace(" or ", ", ").split(", ")
     what = f"{last}: {found!r} is none of {', '.join(known)}"
-    return "wrong-value", what, nearest(str(found), known)
+    return LintCode.WRONG_VALUE, what, nearest(str(found), known)
 
 
-def _wrong_type(found: Any, last: str, kind: str) -> tuple[str, str, str]:
+def _wrong_type(found: Any, last: str, kind: str) -> tuple[LintCode, str, str]:
     wanted = TYPES[kind]
     if kind == "list_type" and last in ONE_OR_MANY:
         wanted = "a text or a list of texts"
@@ -129,7 +130,7 @@ def _wrong_type(found: Any, last: str, kind: str) -> tuple[str, str, str]:
     what = f"{last}: {_short(found)} is not {wanted}"
     if last in {"as", "each_row"}:
         what = f"{last}: {_short(found)} is neither members nor the name of a column"
-    return "wrong-type", what, _like(last, fix)
+    return LintCode.WRONG_TYPE, what, _like(last, fix)
 
 
 def _like(key: str, otherwise: str) -> str:
@@ -149,57 +150,61 @@ def _bounds(limits: dict[str, Any], kind: str) -> str:
     return "write one" if least == 1 else f"write at least {least}{unit}"
 
 
-def _unknown_key(loc: tuple[int | str, ...], key: str) -> tuple[str, str, str]:
+def _unknown_key(loc: tuple[int | str, ...], key: str) -> tuple[LintCode, str, str]:
     around = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "").removeprefix(TAG)
     known = keys_of(MODELS.get(around, Document))
     if around in spec.TYPES:
         article = "an" if around[0] in "aeiou" else "a"
         if any(key in t.members for t in spec.TYPES.values()):
-            return "wrong-member", f"'{key}' is not a member of {around}", nearest(key, known)
+            what = f"'{key}' is not a member of {around}"
+            return LintCode.WRONG_MEMBER, what, nearest(key, known)
         what = f"unknown key '{key}' in {article} {around} message"
-        return "unknown-key", what, nearest(key, known)
+        return LintCode.UNKNOWN_KEY, what, nearest(key, known)
     if around in FORMS and key in FORMS:
-        return "wrong-form", f"'{around}' and '{key}' are two value forms", "keep one of them"
+        what = f"'{around}' and '{key}' are two value forms"
+        return LintCode.WRONG_FORM, what, "keep one of them"
     if around in FORMS and key in keys_of(Options) and not issubclass(FORMS[around], Options):
         what = f"'{key}' is no option of {around}"
-        return "unknown-key", what, "leave it out; options stand beside column: or expr:"
-    return "unknown-key", f"unknown key '{key}'", nearest(key, known)
+        return LintCode.UNKNOWN_KEY, what, "leave it out; options stand beside column: or expr:"
+    return LintCode.UNKNOWN_KEY, f"unknown key '{key}'", nearest(key, known)
 
 
-def _no_type(found: Any) -> tuple[str, str, str]:
+def _no_type(found: Any) -> tuple[LintCode, str, str]:
     if not isinstance(found, dict):
         what = f"{_short(found)} is not a message"
-        return "wrong-type", what, "write type: and the members of the message"
+        return LintCode.WRONG_TYPE, what, "write type: and the members of the message"
     if "type" not in found:
-        return "missing-key", "'type' is missing", nearest("", spec.TYPES)
+        return LintCode.MISSING_KEY, "'type' is missing", nearest("", spec.TYPES)
     kind = found["type"]
-    return "wrong-value", f"{_short(kind)} is no type of message", nearest(str(kind), spec.TYPES)
+    what = f"{_short(kind)} is no type of message"
+    return LintCode.WRONG_VALUE, what, nearest(str(kind), spec.TYPES)
 
 
-def _no_form(found: Any, last: str) -> tuple[str, str, str]:
+def _no_form(found: Any, last: str) -> tuple[LintCode, str, str]:
     if last == "*":
         what = "'*' says which columns it stands for"
-        return "wrong-form", what, 'write "*": {columns: "prop_*"}'
+        return LintCode.WRONG_FORM, what, 'write "*": {columns: "prop_*"}'
     if isinstance(found, dict) and found:
         return _no_table(found, last)
     fix = f"a fixed value is written {{const: {_short(found)}}}"
     if found == {}:
         what = f"{last}: an empty table is no value form"
-        return "wrong-form", what, f"name a column; {fix}"
+        return LintCode.WRONG_FORM, what, f"name a column; {fix}"
     if isinstance(found, list):
         fix += "; an array of columns {array: […]}"
-    return "wrong-form", f"{last}: {_short(found)} is neither a column nor a value form", fix
+    return LintCode.WRONG_FORM, f"{last}: {_short(found)} is neither a column nor a value form", fix
 
 
-def _no_table(found: dict[str, Any], last: str) -> tuple[str, str, str]:
+def _no_table(found: dict[str, Any], last: str) -> tuple[LintCode, str, str]:
     for key in found:
         if get_close_matches(key, FORMS, n=1, cutoff=0.6):
-            return "wrong-form", f"{last}: no value form has '{key}'", nearest(key, FORMS)
+            return LintCode.WRONG_FORM, f"{last}: no value form has '{key}'", nearest(key, FORMS)
     if set(found) <= set(keys_of(Options)):
         what = f"{last}: options alone are no value form"
-        return "wrong-form", what, "add column: or expr: with what they are about"
+        return LintCode.WRONG_FORM, what, "add column: or expr: with what they are about"
     what = f"{last}: no value form has {', '.join(map(repr, found))}"
-    return "wrong-form", what, "write {object: {…}} around members, {const: {…}} for fixed values"
+    fix = "write {object: {…}} around members, {const: {…}} for fixed values"
+    return LintCode.WRONG_FORM, what, fix
 
 
 def _short(found: Any) -> str:

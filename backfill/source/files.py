@@ -182,7 +182,7 @@ def hashed(file: SourceFile, watch: Callable[[], None] = lambda: None) -> Source
                 digest.update(piece[:count])
                 watch()
     except OSError as fault:
-        raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+        raise _unread(file, fault) from None
     check_unchanged(file)
     return replace(file, sha256=digest.hexdigest())
 
@@ -235,6 +235,12 @@ def unmixed(
         yield held
 
 
+def _unread(file: SourceFile, fault: OSError) -> SourceError:
+    """Return what to raise where a file that is there cannot be read."""
+    what, fix = f"cannot be read: {fault.strerror}", "check the disk and the rights to read it"
+    return SourceError(what, where=file.path, fix=fix)
+
+
 def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
     """Whether the first bytes of a file are all the bytes of another: it has grown."""
     if file.size_bytes < size_bytes:
@@ -246,7 +252,7 @@ def begins_with(file: SourceFile, size_bytes: int, sha256: str) -> bool:
                 digest.update(part)
                 left -= len(part)
     except OSError as fault:
-        raise SourceError(f"cannot be read: {fault.strerror}", where=file.path) from None
+        raise _unread(file, fault) from None
     return digest.hexdigest() == sha256
 
 
