@@ -19,7 +19,7 @@ from backfill.cli.options import make_arrow_light
 def main() -> None:
     """Read and encode every row of every source."""
     make_arrow_light()  # as the command line does, and before the rooms make their first array
-    from backfill.ahead import ahead  # noqa: PLC0415
+    from backfill.ahead import ahead, beside  # noqa: PLC0415
     from backfill.launch import Settings, plan_of  # noqa: PLC0415
     from backfill.mapping import load_mapping  # noqa: PLC0415
     from backfill.pipeline import encodings  # noqa: PLC0415
@@ -29,13 +29,14 @@ def main() -> None:
     rows = size = 0
     for source, mapping in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
         plan = plan_of(load_mapping(Path(mapping)), Settings(sources=(source,)))
+        job = plan.job
         for shard in plan.shards:
-            mark = Watermark(plan.job.lanes)
-            found = spans(open_shard(plan.job, shard), 0, None, plan.job.grouping)
-            for span in ahead(found):  # on as many threads as `check` and `run`
-                given = encodings(plan.job, shard, span, mark)
+            mark = Watermark(job.lanes)
+            found = ahead(spans(open_shard(job, shard), 0, None, job.grouping))
+            made = (encodings(job, shard, span, mark) for span in found)
+            for given in beside(made, lambda one: one.texts.join()):  # on the threads of `run`
                 rows += given.span.batch.num_rows
-                size += len(given.texts.bytes_of(0, len(given.texts)))
+                size += int(given.texts.ends[-1])
     print(json.dumps({"rows": rows, "bytes": size}))
 
 
