@@ -27,8 +27,8 @@ _END: Any = object()
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield the items, which are taken in a thread of its own, a few ahead of who asks.
 
-    What taking one raises comes after those before it. Who stops asking waits for the item that is
-    being taken, and leaves no thread behind.
+    What taking one raises comes after those before it. Once nobody asks any more, the thread ends
+    with the item that is being taken.
     """
     pool = ThreadPoolExecutor(1, "reader")
     coming: deque[Future[Item]] = deque()
@@ -40,7 +40,7 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
             del item  # who asked for it alone decides how long it lives
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # the collector may be who stops it
 
 
 def beside(items: Iterator[Item], finish: Callable[[Item], None]) -> Iterator[Item]:
@@ -68,6 +68,6 @@ def beside(items: Iterator[Item], finish: Callable[[Item], None]) -> Iterator[It
                 yield made
                 del made, done
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # the collector may be who stops it
     if fault is not None:
         raise fault

@@ -893,6 +893,13 @@ def _told(rows: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays([pa.array(rows, pa.int64()), *map(pa.array, told)], schema=REJECTS)
 
 
+def finished(items: Iterator[Any], finish: Callable[[Any], None]) -> Iterator[Any]:
+    """Finish each item where it is asked for, as `ahead.beside` does in a thread of its own."""
+    for item in items:
+        finish(item)
+        yield item
+
+
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
     """Put the world in the place of files and of the clock; returns what tells which world."""
     worlds: list[World] = []
@@ -909,8 +916,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
 
     monkeypatch.setattr(shard, "open_shard", open_shard)
     monkeypatch.setattr(shard, "encodings", encodings)
-    # a world has one clock, which reading moves: what comes next waits for its turn
+    # a world has one clock and one thread: what comes next waits for its turn
     monkeypatch.setattr(shard, "ahead", iter)
+    monkeypatch.setattr(shard, "beside", finished)
     monkeypatch.setattr(files, "check_unchanged", lambda _file: None)  # there are no files
     monkeypatch.setattr(runner, "Run", run)
     monkeypatch.setattr(runner, "now_text", lambda: "2026-11-21T12:00:00Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,14 @@ from backfill.ahead import ITEMS_MAX, ahead, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def ended(before: int) -> bool:
+    """Wait until there are no more threads than before."""
+    until_s = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < until_s:
+        time.sleep(0.001)
+    return threading.active_count() == before
 
 
 @settings(max_examples=30, deadline=None)
@@ -76,7 +85,7 @@ def test_who_stops_asking_leaves_no_thread_behind() -> None:
     found = ahead(iter(range(1000)))
     assert next(found) == 0
     found.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert ended(before)
 
 
 @settings(max_examples=30, deadline=None)
@@ -134,4 +143,4 @@ def test_who_stops_asking_for_what_is_finished_leaves_no_thread_behind() -> None
     found = beside(iter(range(1000)), lambda _item: None)
     assert next(found) == 0
     found.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert ended(before)

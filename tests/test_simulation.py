@@ -32,6 +32,7 @@ import backfill
 from backfill.batch import Batcher, Encodings, Limits
 from backfill.checkpoint import FileState, State
 from backfill.source import Span
+from backfill.texts import Texts
 from backfill.validate import NONE
 from backfill.watermark import Watermark
 
@@ -262,7 +263,7 @@ class Resumes(RuleBasedStateMachine):
         span = Span(0, pa.record_batch({"row": pa.array(range(ROWS))}))
         lane = None if is_single else self.lane
         batcher = Batcher(self.mark.starts, Limits(10**6, rows_max))
-        given = Encodings(span, lane, left, texts, [], NONE, NONE)
+        given = Encodings(span, lane, left, Texts.of(texts), [], NONE, NONE)
         self.ahead = [*batcher.add(given), *batcher.flush()]
         self.in_flight: list[Batch] = []
         self.heard = set()
