@@ -10,7 +10,7 @@ from backfill.chronicle import chronicle_of
 from backfill.durable import write_whole
 from backfill.errors import ExitCode
 from backfill.figures import Figures
-from backfill.history import history_of
+from backfill.history import course_of, history_of
 from backfill.marks import NAMES_MAX, OTHERS, Name
 from backfill.page import Scene, page_of
 from backfill.report import counted, report_of
@@ -117,6 +117,9 @@ def write_page(folder: Path, report: Report, state: State, samples: Samples) -> 
         scene = Scene(report, figures or Figures(), samples=samples.value)
         scene.chronicle = chronicle_of(scene.figures, name_shown(samples, scene.figures))
         scene.history = history_of(folder / "log.jsonl")
+        moments = scene.figures.moments
+        if len(moments) > 1:
+            scene.course = course_of(moments, scene.figures.width_s, scene.history)
         covered, delivered = scene.figures.messages, report.messages["delivered"]
         if covered != delivered:
             told = f"{covered:,} of {counted(delivered, 'delivered message')}"
@@ -137,7 +140,7 @@ def _draw(scene: Scene) -> str:
     try:
         from backfill.pictures import pictures_of  # noqa: PLC0415  a library of a second
 
-        scene.pictures = pictures_of(scene.report, scene.figures, scene.chronicle, scene.history)
+        scene.pictures = pictures_of(scene.report, scene.chronicle, scene.course)
     except Exception as fault:  # noqa: BLE001  the tables say the same
         why = f"the pictures of report.html could not be drawn: {type(fault).__name__}"
         scene.words.append(f"{why[0].upper()}{why[1:]}; the tables say the same.")
