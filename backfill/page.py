@@ -186,7 +186,7 @@ def _events(scene: Scene) -> list[str]:
     ends = (Head("first day", is_number=True), Head("last day", is_number=True))
     made += ["<h3>By name</h3>", table("messages by name", (*heads, *ends), shown)]
     if (more := len(chronicle.names) - NAMES_SHOWN) > 0:
-        made.append(f"<p>and {counted(more, 'name')} with fewer messages</p>")
+        made.append(f"<p>and {counted(more, 'more name')}</p>")
     return made
 
 
@@ -317,7 +317,7 @@ def _files(report: Report) -> list[str]:
     lines = [(text(one["path"]), f"{one['rows']:,}") for one in report.files[:NAMES_SHOWN]]
     made = [table("files", (Head("file"), Head("rows", is_number=True)), lines)]
     if (more := len(report.files) - NAMES_SHOWN) > 0:
-        made.append(f"<p>and {counted(more, 'file')} more, in report.json</p>")
+        made.append(f"<p>and {counted(more, 'more file')}, in report.json</p>")
     return made
 
 
