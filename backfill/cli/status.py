@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -87,6 +88,9 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
         "rows": rows_of(found.counts, sum(f.rows for f in found.files)),
         **running,
     }
+    if holder and found.saved_at:
+        saved_s = datetime.fromisoformat(found.saved_at).timestamp()
+        told["seconds_since_saved"] = max(round(time.time() - saved_s), 0)
     if mark := found.watermark:
         value = iso(mark["value"]) if mark["type"] == "time" else mark["value"]
         told["watermark"] = {"column": mark["column"], "value": value}
@@ -124,8 +128,8 @@ def as_screen(found: list[dict[str, Any]]) -> str:
     lines += [_line(one) for one in shown]
     if more := len(rest) - len(shown):
         lines.append(f"and {more:,} more; `backfill status --json` tells them all")
-    if notes := [note for one in shown for note in _notes(one)]:
-        lines += notes[: max(23 - len(lines), 3)]
+    notes = [line for one in shown for note in _notes(one) for line in _lines(note)]
+    lines += notes[: max(23 - len(lines), 3)]
     for one in bad:
         error = one["error"]
         lines.append(f"{one['stream']}: {error['where']}: {error['what']}\n  fix: {error['fix']}")
@@ -154,13 +158,21 @@ def _line(one: dict[str, Any]) -> str:
     ).rstrip()
 
 
+def _lines(note: str) -> list[str]:
+    from backfill.report import wrapped  # noqa: PLC0415  with what it needs, for --help does not
+
+    return wrapped(note, "  ").splitlines()
+
+
 def _notes(one: dict[str, Any]) -> list[str]:
     """Return what is to be known of a stream beside its numbers."""
     name = one["stream"]
     if holder := one.get("running"):
         rate = f", {one['rows_per_second']:,.0f} rows/s" if "rows_per_second" in one else ""
         who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        return [f"{name}: {who}{rate}"]
+        idle_s = one.get("seconds_since_saved", 0)
+        idle = f"; nothing settled for {_long(idle_s)}" if idle_s >= MINUTE_S else ""
+        return [f"{name}: {who}{rate}{idle}"]
     if one.get("phase") == "unfinished":
         return [f"{name}: saved {one['saved_at']} → {one['destination']}; run it again to go on"]
     if mark := one.get("watermark"):
