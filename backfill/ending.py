@@ -32,6 +32,8 @@ NO_PICTURES: Final = "BACKFILL_PICTURES"
 
 NAME_CHARS: Final = 40
 
+REHEARSED: Final = "this was a rehearsal; for real (--to eu for a workspace in the EU)"
+
 
 def next_steps(report: Report, mapping: str, flags: str) -> list[tuple[str, str]]:
     """Return what to do next, each with the exact command. flags: where to, which state."""
@@ -51,7 +53,7 @@ def next_steps(report: Report, mapping: str, flags: str) -> list[tuple[str, str]
         why = "events newer than 72 hours wait, since they could start campaigns; to send them"
         found.append((why, f"backfill retry {mapping} --held{flags}"))
     if report.destination == REHEARSAL and is_over:
-        found.append(("this was a rehearsal; for real", f"backfill run {mapping} --to us"))
+        found.append((REHEARSED, f"backfill run {mapping} --to us"))
     return found
 
 
@@ -65,12 +67,18 @@ def nothing_new(
     done = state.saved_at or state.started_at
     report.note = f"nothing new since {done}: no request was made"
     if not state.is_finished:
-        report.note = f"the first {limit:,} rows are settled: no request was made"
+        first = "the first row is" if limit == 1 else f"the first {limit:,} rows are"
+        report.note = f"{first} settled: no request was made; a higher --limit, or none, goes on"
     elif past.picked.delivered:
         told = counted(len(past.picked.delivered), "file")
         report.note = f"no new file since {done} ({told} delivered before): no request was made"
     elif state.mapping != plan.job.mapping.fingerprint:
         report.note += "; the mapping has changed since: --restart sends all rows again"
+    if state.is_finished and limit is not None:
+        report.note += (
+            "; --limit takes rows that were not sent yet, and none is left: to send the first ones"
+            " again, give another --state, or --restart, which forgets this run"
+        )
     return report
 
 
