@@ -88,9 +88,10 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
         "rows": rows_of(found.counts, sum(f.rows for f in found.files)),
         **running,
     }
-    if holder and found.saved_at:
-        saved_s = datetime.fromisoformat(found.saved_at).timestamp()
-        told["seconds_since_saved"] = max(round(time.time() - saved_s), 0)
+    if holder:
+        moments = [one for one in (found.saved_at, str(holder["since"])) if one]
+        since_s = max(datetime.fromisoformat(one).timestamp() for one in moments)
+        told["seconds_since_saved"] = max(round(time.time() - since_s), 0)
     if mark := found.watermark:
         value = iso(mark["value"]) if mark["type"] == "time" else mark["value"]
         told["watermark"] = {"column": mark["column"], "value": value}
