@@ -16,7 +16,7 @@ from backfill.errors import ExitCode, MismatchError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backfill.checkpoint import State
+    from backfill.checkpoint import State, Store
 
 LINES_MAX: Final = 18
 """Of streams on one screen of 24 lines; beyond them, those that are finished are counted only."""
@@ -95,9 +95,22 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
     if mark := found.watermark:
         value = iso(mark["value"]) if mark["type"] == "time" else mark["value"]
         told["watermark"] = {"column": mark["column"], "value": value}
+    if found.is_finished and (found.counts.rejected or found.counts.held):
+        told |= _waiting(Store(folder, name), found)
     if not found.is_finished:
         told |= _ahead(folder / name / "runs" / found.run_id, found, is_running=bool(holder))
     return told
+
+
+def _waiting(store: Store, state: State) -> dict[str, Any]:
+    """Return which files of rejects and held rows wait to be sent again."""
+    from backfill.retry import KINDS, waiting  # noqa: PLC0415  heavy, and only for who has some
+
+    try:
+        found = {kind: [str(one.path) for one in waiting(store, state, kind)[0]] for kind in KINDS}
+    except MismatchError:  # the state of a retry is damaged: `retry` says so
+        return {}
+    return {"waiting": found}
 
 
 def _ahead(folder: Path, state: State, *, is_running: bool) -> dict[str, Any]:
@@ -179,8 +192,17 @@ def _notes(one: dict[str, Any]) -> list[str]:
     if mark := one.get("watermark"):
         return [f"{name}: {mark['column']} up to {mark['value']}"]
     if one.get("phase") == "finished":
-        return [f"{name}: saved {one['saved_at']} → {one['destination']}"]
+        return [f"{name}: saved {one['saved_at']} → {one['destination']}{_wait(one)}"]
     return []
+
+
+def _wait(one: dict[str, Any]) -> str:
+    """Say what became of rejects and held rows since; the table counts those of the run."""
+    if "waiting" not in one:
+        return ""
+    words = {"rejects": "rejects", "held": "held rows"}
+    kinds = [words[kind] for kind, paths in one["waiting"].items() if paths]
+    return f"; {' and '.join(kinds)} wait for a retry" if kinds else "; a retry sent the others"
 
 
 def _long(seconds: float) -> str:
