@@ -14,7 +14,7 @@ from backfill.history import course_of, history_of
 from backfill.marks import NAMES_MAX, OTHERS, Name
 from backfill.page import Scene, page_of
 from backfill.report import counted, report_of
-from backfill.resume import REHEARSAL
+from backfill.resume import REHEARSAL, has_events
 from backfill.tallies import figures_of
 from backfill.veil import Samples, masked
 
@@ -74,6 +74,11 @@ def nothing_new(
         report.note = f"no new file since {done} ({told} delivered before): no request was made"
     elif state.mapping != plan.job.mapping.fingerprint:
         report.note += "; the mapping has changed since: --restart sends all rows again"
+        if not plan.job.mapping.key or has_events(plan.job.mapping):
+            report.note += (
+                ". Events, and rows without key:, keep their message ids, and a destination that"
+                " knows them ignores them: rehearse again with another --state"
+            )
     if state.is_finished and limit is not None:
         report.note += (
             "; --limit takes rows that were not sent yet, and none is left: to send the first ones"

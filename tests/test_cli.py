@@ -585,6 +585,25 @@ def test_a_limit_with_nothing_left_says_what_a_person_can_do(
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_a_mapping_that_changed_says_that_its_events_keep_their_ids(
+    cli: Cli, orders: Orders, ledger: Ledger
+) -> None:
+    mapping = orders(3)
+    command = ["run", mapping.name, "--to", ledger.url]
+    cli(*command)
+    mapping.write_text(mapping.read_text().replace("Bought", "Paid"))
+    told_ = " ".join(cli(*command).out.split())
+    assert told_.endswith(
+        "no request was made; the mapping has changed since: --restart sends all rows again."
+        " Events, and rows without key:, keep their message ids, and a destination that knows them"
+        " ignores them: rehearse again with another --state"
+    )
+    cli(*command, "--restart", "--yes")
+    ids = [message.message_id for message in ledger.sent]
+    assert len(ids) == 6
+    assert ids[:3] == ids[3:]
+
+
 def test_a_folder_says_once_at_its_end_how_it_is_run_for_real(
     cli: Cli, orders: Orders, tmp_path: Path
 ) -> None:
