@@ -31,7 +31,7 @@ AROUND_DAYS: Final = 14
 HOLE_MIN: Final = 5
 """So many events a day must be usual around a day without any, before that is worth a word."""
 OPEN_SHARE: Final = 0.5
-"""A day without events is no hole where this share of its weekdays has none either."""
+"""A day without events is no hole where fewer of its weekdays have any."""
 SPIKE: Final = 5.0
 """So many times what is usual around it makes a day a spike."""
 SPIKE_MIN: Final = 20
@@ -151,33 +151,58 @@ def _calendar(totals: np.ndarray, first: int) -> list[Year]:
 def outstanding_of(totals: np.ndarray, first: int) -> list[Outstanding]:
     """Return the holes and spikes of a history, the widest from what is usual first.
 
-    totals: events of each day from `first` on. Usual is the median of the days around.
+    totals: events of each day from `first` on. Usual is the median of the nearest days that have
+    events: the days of a hole of weeks say nothing of what is missing there.
     """
-    if len(totals) < AROUND_DAYS:
+    busy = np.flatnonzero(totals)
+    if len(busy) < AROUND_DAYS:
         return []
-    padded = np.pad(totals.astype(float), AROUND_DAYS, constant_values=np.nan)
+    padded = np.pad(totals[busy].astype(float), AROUND_DAYS, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND_DAYS + 1)
-    usual = np.nanmedian(windows, axis=1)
-    is_open = np.array([(totals[day::7] > 0).mean() >= OPEN_SHARE for day in range(7)])
-    holes = (totals == 0) & (usual >= HOLE_MIN) & is_open[np.arange(len(totals)) % 7]
-    spikes = (totals >= SPIKE_MIN) & (totals > SPIKE * np.maximum(usual, 1))
-    found = [*_runs(totals, usual, holes, first), *_runs(totals, usual, spikes, first)]
+    usual = np.zeros(len(totals))
+    usual[busy] = np.nanmedian(windows, axis=1)
+    is_spike = (totals >= SPIKE_MIN) & (totals > SPIKE * np.maximum(usual, 1))
+    found = []
+    for start, stop in _runs(is_spike):
+        told = (int(totals[start:stop].sum()), int(np.median(usual[start:stop])), False)
+        found.append(_outstanding(first, start, stop, told))
+    found += _holes(totals, busy, first)
     found.sort(key=lambda one: -abs(one.events - one.usual * one.days))
     return found[:OUTSTANDING_MAX]
 
 
-def _runs(
-    totals: np.ndarray, usual: np.ndarray, flags: np.ndarray, first: int
-) -> list[Outstanding]:
+def _holes(totals: np.ndarray, busy: np.ndarray, first: int) -> list[Outstanding]:
+    """Return the days in a row without events, where there are enough before and after them."""
+    is_open = _open(totals)
+    found = []
+    for start, stop in _runs(totals == 0):
+        days = np.flatnonzero(is_open[start:stop])
+        if not len(days):
+            continue  # a weekend, as every week
+        at = int(np.searchsorted(busy, start))
+        before, after = busy[max(at - AROUND_DAYS, 0) : at], busy[at : at + AROUND_DAYS]
+        if not (len(before) and len(after)):
+            continue
+        usual = int(min(np.median(totals[before]), np.median(totals[after])))
+        if usual >= HOLE_MIN:
+            ends = (start + int(days[0]), start + int(days[-1]) + 1)
+            found.append(_outstanding(first, *ends, (0, usual, True)))
+    return found
+
+
+def _open(totals: np.ndarray) -> np.ndarray:
+    """Tell the days whose weekday has events as a rule; weeks without any event do not count."""
+    weeks = np.pad(totals, (0, -len(totals) % 7)).reshape(-1, 7) > 0
+    share = weeks[weeks.any(axis=1)].mean(axis=0)
+    found: np.ndarray = (share >= OPEN_SHARE)[np.arange(len(totals)) % 7]
+    return found
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Return where flags are set in a row, as [start, stop)."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(int), [0]))))
-    return [
-        Outstanding(
-            day_text(first + start),
-            day_text(first + stop - 1),
-            stop - start,
-            int(totals[start:stop].sum()),
-            int(np.median(usual[start:stop])),
-            not totals[start],
-        )
-        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-    ]
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _outstanding(first: int, start: int, stop: int, told: tuple[int, int, bool]) -> Outstanding:
+    return Outstanding(day_text(first + start), day_text(first + stop - 1), stop - start, *told)

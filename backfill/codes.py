@@ -71,6 +71,8 @@ class Reason(NamedTuple):
     fix: str
 
 
+NONE: Final = "words for none go under source: {{blank: ['', n/a]}}"
+
 REASONS: Final[dict[Code, Reason]] = {
     Code.ROW_RAGGED: Reason("{value}", "give the row as many cells as the header has"),
     Code.ROW_TOO_LONG: Reason(
@@ -107,7 +109,7 @@ REASONS: Final[dict[Code, Reason]] = {
     ),
     Code.TIME_UNREADABLE: Reason(
         "{value} is not a time",
-        "give this column a format in the mapping, or correct the cell",
+        f"give this column a format in the mapping, or correct the cell; {NONE}",
     ),
     Code.TIME_NAIVE: Reason(
         "the time {value} has no zone", "add timezone: to this column in the mapping"
@@ -150,7 +152,7 @@ REASONS: Final[dict[Code, Reason]] = {
         "the number {value} has too many digits to be computed with exactly",
         "correct the cell, or round it in the expression",
     ),
-    Code.CHECK_FAILED: Reason("{value} fails the check", "correct the cell"),
+    Code.CHECK_FAILED: Reason("{value} fails the check", f"correct the cell; {NONE}"),
     Code.EVENT_MISSING: Reason("the event name is blank", "fill the cell"),
     Code.EVENT_TOO_LONG: Reason("the event name {value} is over 100 bytes", "shorten the name"),
     Code.EVENT_COMMAND: Reason(

@@ -10,11 +10,11 @@ from backfill.chronicle import chronicle_of
 from backfill.durable import write_whole
 from backfill.errors import ExitCode
 from backfill.figures import Figures
-from backfill.history import history_of
+from backfill.history import course_of, history_of
 from backfill.marks import NAMES_MAX, OTHERS, Name
 from backfill.page import Scene, page_of
 from backfill.report import counted, report_of
-from backfill.resume import REHEARSAL
+from backfill.resume import REHEARSAL, has_events
 from backfill.tallies import figures_of
 from backfill.veil import Samples, masked
 
@@ -31,6 +31,8 @@ NO_PICTURES: Final = "BACKFILL_PICTURES"
 """Set to `no`, the page has its tables only: drawing takes a second, whatever the run took."""
 
 NAME_CHARS: Final = 40
+
+REHEARSED: Final = "this was a rehearsal; for real (--to eu for a workspace in the EU)"
 
 
 def next_steps(report: Report, mapping: str, flags: str) -> list[tuple[str, str]]:
@@ -51,7 +53,7 @@ def next_steps(report: Report, mapping: str, flags: str) -> list[tuple[str, str]
         why = "events newer than 72 hours wait, since they could start campaigns; to send them"
         found.append((why, f"backfill retry {mapping} --held{flags}"))
     if report.destination == REHEARSAL and is_over:
-        found.append(("this was a rehearsal; for real", f"backfill run {mapping} --to us"))
+        found.append((REHEARSED, f"backfill run {mapping} --to us"))
     return found
 
 
@@ -65,12 +67,23 @@ def nothing_new(
     done = state.saved_at or state.started_at
     report.note = f"nothing new since {done}: no request was made"
     if not state.is_finished:
-        report.note = f"the first {limit:,} rows are settled: no request was made"
+        first = "the first row is" if limit == 1 else f"the first {limit:,} rows are"
+        report.note = f"{first} settled: no request was made; a higher --limit, or none, goes on"
     elif past.picked.delivered:
         told = counted(len(past.picked.delivered), "file")
         report.note = f"no new file since {done} ({told} delivered before): no request was made"
     elif state.mapping != plan.job.mapping.fingerprint:
         report.note += "; the mapping has changed since: --restart sends all rows again"
+        if not plan.job.mapping.key or has_events(plan.job.mapping):
+            report.note += (
+                ". Events, and rows without key:, keep their message ids, and a destination that"
+                " knows them ignores them: rehearse again with another --state"
+            )
+    if state.is_finished and limit is not None:
+        report.note += (
+            "; --limit takes rows that were not sent yet, and none is left: to send the first ones"
+            " again, give another --state, or --restart, which forgets this run"
+        )
     return report
 
 
@@ -117,6 +130,9 @@ def write_page(folder: Path, report: Report, state: State, samples: Samples) -> 
         scene = Scene(report, figures or Figures(), samples=samples.value)
         scene.chronicle = chronicle_of(scene.figures, name_shown(samples, scene.figures))
         scene.history = history_of(folder / "log.jsonl")
+        moments = scene.figures.moments
+        if len(moments) > 1:
+            scene.course = course_of(moments, scene.figures.width_s, scene.history)
         covered, delivered = scene.figures.messages, report.messages["delivered"]
         if covered != delivered:
             told = f"{covered:,} of {counted(delivered, 'delivered message')}"
@@ -137,7 +153,7 @@ def _draw(scene: Scene) -> str:
     try:
         from backfill.pictures import pictures_of  # noqa: PLC0415  a library of a second
 
-        scene.pictures = pictures_of(scene.report, scene.figures, scene.chronicle, scene.history)
+        scene.pictures = pictures_of(scene.report, scene.chronicle, scene.course)
     except Exception as fault:  # noqa: BLE001  the tables say the same
         why = f"the pictures of report.html could not be drawn: {type(fault).__name__}"
         scene.words.append(f"{why[0].upper()}{why[1:]}; the tables say the same.")

@@ -7,15 +7,24 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 LOG_BYTES_MAX: Final = 64 << 20
 """Of a longer log only the end is read; a line is about 130 bytes."""
 
 REASONS_MAX: Final = 12
+MARKS_MAX: Final = 2000
+"""Requests sent again that a picture shows."""
+
+UNITS: Final = (("seconds", 1), ("minutes", 60), ("hours", 3600))
+UNIT_MAX: Final = 240
+"""So many of a unit, and the next one is easier to read."""
 ANSWERED: Final = re.compile(r"answered [0-9]{3}")
 
 
@@ -73,3 +82,36 @@ def history_of(path: Path) -> History:
     except OSError:
         pass
     return found
+
+
+class Course(NamedTuple):
+    """How a run went on, over the time in which it ran: what lay between its processes is cut."""
+
+    unit: str
+    edges: np.ndarray
+    """n + 1 times in this unit, from 0."""
+    speeds: np.ndarray
+    """n times rows a second, from edge to edge."""
+    retried: np.ndarray
+    """When requests were sent again."""
+
+
+def course_of(moments: Mapping[int, Sequence[int]], width_s: int, history: History) -> Course:
+    """Return how a run went on. moments: second → rows settled in it and the width_s - 1 after."""
+    at = np.array(sorted(moments), float)
+    rows = np.array([moments[int(one)][0] for one in at], float)
+    ends = at + width_s
+    begin = min([float(at[0]), *history.starts_s])
+    clock, ran = [begin], [0.0]
+    for start in sorted(history.starts_s):
+        last = max([clock[-1], *ends[ends <= start].tolist()])
+        if start > last:
+            clock += [last, start]
+            ran += [ran[-1] + last - clock[-3]] * 2
+    clock.append(max(float(ends[-1]), clock[-1]))
+    ran.append(ran[-1] + clock[-1] - clock[-2])
+    edges = np.maximum.accumulate(np.concatenate(([0.0], np.interp(ends, clock, ran))))
+    speeds = rows / np.maximum(np.diff(edges), 1.0)
+    unit, size = next((u for u in UNITS if edges[-1] / u[1] <= UNIT_MAX), UNITS[-1])
+    retried = np.interp(history.retried_s[-MARKS_MAX:], clock, ran) / size
+    return Course(unit, edges / size, speeds, retried)

@@ -1,7 +1,8 @@
 """The pictures of a report as inline SVG. The only room that knows matplotlib, loaded when asked.
 
 The same figures give the same bytes. Colours are names that the page's style sheet fills in, so
-that one picture does for light, dark and print.
+that one picture does for light, dark and print. Its only words are those of its axes: what else
+is to be said stands below it as text of the page, which a narrow window breaks and does not shrink.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backfill.chronicle import SHADES
-from backfill.report import ROWS, counted
+from backfill.report import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from backfill.chronicle import Chronicle
-    from backfill.figures import Figures
-    from backfill.history import History
+    from backfill.history import Course
     from backfill.report import Report
 
 INK: Final = "#010101"
@@ -108,22 +108,20 @@ def inlined(svg: str, name: str) -> str:
     return f'<svg {box[0]} role="img" aria-labelledby="{name}-title">{rest}'
 
 
-def pictures_of(
-    report: Report, figures: Figures, chronicle: Chronicle, history: History
-) -> dict[str, str]:
+def pictures_of(report: Report, chronicle: Chronicle, course: Course | None) -> dict[str, str]:
     """Return the pictures by name; those that have nothing to show are left out."""
     painter = Painter()
     found = {}
     if report.rows["read"]:
-        found["books"] = painter.draw("books", 1.2, lambda axes: _books(axes, report.rows))
+        found["books"] = painter.draw("books", 0.4, lambda axes: _books(axes, report.rows))
     if chronicle.starts:
         found["events"] = painter.draw("events", 3.2, lambda axes: _events(axes, chronicle))
     if chronicle.calendar:
         years = len(chronicle.calendar)
         height = 0.3 + 1.05 * years
         found["days"] = painter.draw("days", height, lambda axes: _calendar(axes, chronicle))
-    if len(figures.moments) > 1:
-        found["speed"] = painter.draw("speed", 2.4, lambda axes: _speed(axes, figures, history))
+    if course is not None:
+        found["speed"] = painter.draw("speed", 2.4, lambda axes: _speed(axes, course))
     return found
 
 
@@ -134,27 +132,11 @@ def _books(axes: Axes, rows: dict[str, int]) -> None:
     left = 0
     for name in ROWS:
         if rows[name]:
-            axes.barh([0], [rows[name]], left=left, color=COLOURS[name], label=name)
+            axes.barh([0], [rows[name]], left=left, height=1, color=COLOURS[name])
             left += rows[name]
     axes.set_xlim(0, rows["read"])
     axes.set_ylim(-0.5, 0.5)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(_grouped)
-    axes.set_xlabel(counted(rows["read"], "row") + " read")
-    _legend(axes)
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=6,
-        frameon=False,
-        borderaxespad=0,
-        handlelength=1,
-        columnspacing=1.2,
-    )
+    axes.set_axis_off()  # the table below it has the figures, and the colours beside them
 
 
 def _grouped(number: float, _at: object = None) -> str:
@@ -165,13 +147,13 @@ def _events(axes: Axes, chronicle: Chronicle) -> None:
     """Bars of days (or longer), one name on the other."""
     starts = np.array(chronicle.starts, float)
     bottom = np.zeros(len(starts))
-    for at, (name, counts) in enumerate(chronicle.series):
+    for at, (_, counts) in enumerate(chronicle.series):
         heights = np.array(counts, float)
         left, right = starts, starts + chronicle.bar_days
         corners = [(left, bottom), (right, bottom), (right, bottom + heights)]
         corners += [(left, bottom + heights), (left, bottom)]
         shapes = np.array(corners).transpose(2, 0, 1)[heights > 0]
-        _fill(axes, list(shapes), facecolor=series(at), label=name)
+        _fill(axes, list(shapes), facecolor=series(at))
         bottom += heights
     axes.set_xlim(starts[0], starts[-1] + chronicle.bar_days)
     axes.set_ylim(0, 1.05 * max(bottom.max(), 1))
@@ -180,10 +162,6 @@ def _events(axes: Axes, chronicle: Chronicle) -> None:
     axes.yaxis.set_major_formatter(_grouped)
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_ylabel(f"events a {chronicle.bar_name}")
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1.0, 1), frameon=False, handlelength=1, fontsize=9
-    )
 
 
 def _fill(axes: Axes, shapes: list[Any], **how: Any) -> None:
@@ -228,31 +206,22 @@ def _calendar(axes: Axes, chronicle: Chronicle) -> None:
         spine.set_visible(False)
 
 
-def _speed(axes: Axes, figures: Figures, history: History) -> None:
+def _speed(axes: Axes, course: Course) -> None:
     """Rows a second from each moment to the next; where requests were sent again is marked."""
-    at = sorted(figures.moments)
-    begin = min([at[0], *history.starts_s])
-    ends = np.array(at, float) + figures.width_s - begin
-    rows = np.array([figures.moments[one][0] for one in at], float)
-    widths = np.diff(np.concatenate(([0.0], ends)))
-    edges = np.concatenate(([0.0], ends))
-    axes.stairs(rows / np.maximum(widths, 1e-9), edges, fill=True, color=series(0))
-    if history.retried_s:
+    axes.stairs(course.speeds, course.edges, fill=True, color=series(0))
+    if len(course.retried):
         axes.plot(
-            [moment - begin for moment in history.retried_s[-2000:]],
-            [0] * len(history.retried_s[-2000:]),
+            course.retried,
+            np.zeros(len(course.retried)),
             marker="|",
             linestyle="none",
             color=WARN,
             markersize=9,
             clip_on=False,
-            label="request sent again",
         )
-        axes.legend(loc="upper right", frameon=False, fontsize=9)
-    axes.set_xlim(0, max(ends[-1], 1))
+    axes.set_xlim(0, max(course.edges[-1], 1e-9))
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(_grouped)
+    axes.xaxis.set_major_formatter(_grouped)
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel("seconds since the run began")
-    axes.set_ylabel("rows a second")

@@ -155,7 +155,7 @@ def as_text(report: Report) -> str:
     """
     rows, requests = report.rows, report.requests
     if report.note:
-        return f"{report.stream}: {report.note}"
+        return wrapped(f"{report.stream}: {report.note}", "  ")
     lines = [f"{report.stream}: {counted(rows['read'], 'row')} read → {report.destination}"]
     for name in ROWS:
         if rows[name] or name == "delivered":
@@ -182,6 +182,8 @@ def _last_lines(report: Report) -> list[str]:
 
 
 WIDTH: Final = 80
+CODES_SHOWN: Final = 4
+"""Causes of rejects that the summary names; the report has all of them."""
 
 
 def wrapped(text: str, indent: str) -> str:
@@ -217,7 +219,10 @@ def sized(size_bytes: int) -> str:
 def _hint(name: str, report: Report) -> str:
     if name == "rejected" and report.rejects_path:
         codes = sorted(report.rejects_by_code.items(), key=lambda item: -item[1])
-        return ", ".join(f"{code} {count:,}" for code, count in codes[:4])
+        told = [f"{code} {count:,}" for code, count in codes[:CODES_SHOWN]]
+        if more := codes[CODES_SHOWN:]:
+            told.append(f"others {sum(count for _, count in more):,}")
+        return ", ".join(told)
     if name == "held" and report.held_path:
         return "events newer than 72 hours: they could start campaigns"
     if name == "pending":

@@ -128,6 +128,11 @@ def identity_of(mapping: Mapping) -> str:
     return json.dumps([list(mapping.key), ids], ensure_ascii=False)
 
 
+def has_events(mapping: Mapping) -> bool:
+    """Whether a mapping sends messages that are no updates: their ids outlive its changes."""
+    return bool(_events(mapping))
+
+
 def _events(mapping: Mapping) -> list[tuple[int, Any]]:
     """The messages that are no updates: sent twice under two ids, they count twice."""
     numbered = enumerate(mapping.document.messages)

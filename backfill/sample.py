@@ -46,12 +46,14 @@ class Shown:
 def sample(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
     """Yield `count` rows, from the row `first` (as a person counts) or from the begin.
 
-    A group is shown whole: from its first row, and to its last.
+    Of several files, the first one that has such a row; the files after it are shown from their
+    begin. A group is shown whole: from its first row, and to its last.
     """
     left = count
     for shard in plan.shards:
         read = open_shard(plan.job, shard)
-        start = 0 if first is None else max(first - read.reader.first_row, 0)
+        is_begun = first is None or left < count
+        start = 0 if is_begun or first is None else max(first - read.reader.first_row, 0)
         begin = start if plan.job.grouping is None else 0
         for whole in spans(read, begin, start + left, plan.job.grouping):
             if whole.stop <= start:
@@ -62,6 +64,17 @@ def sample(plan: Plan, *, count: int, first: int | None) -> Iterator[Shown]:
             left -= span.stop - max(span.start, start)
             if left <= 0:
                 return
+
+
+def longest(plan: Plan) -> tuple[str, int, int]:
+    """Return the file with most rows, its number of rows, and its last row as a person counts."""
+    found = []
+    for shard in plan.shards:
+        read = open_shard(plan.job, shard)
+        rows = max((span.stop for span in spans(read, 0, None, None)), default=0)
+        found.append((rows, read.file, read.person_row(rows - 1)))
+    rows, file, last = max(found, key=lambda one: one[0])
+    return file, rows, last
 
 
 def _from(span: Span, start: int) -> Span:

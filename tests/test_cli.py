@@ -520,10 +520,11 @@ def test_status_tells_where_each_stream_stands(
     assert rows == {"read": 4, "delivered": 3, "rejected": 1}
     cli("run", mapping.name, "--to", ledger.url)
     text = cli("status", mapping.name)
-    head, line, note = text.out.splitlines()
+    head, line, *notes = text.out.splitlines()
     assert head.split() == ["stream", "state", "settled", "of", "rows", "rejected", "held", "left"]
     assert line.split() == ["orders", "finished", "10", "10", "1"]
-    assert re.fullmatch(rf"orders: saved \S+Z → {re.escape(ledger.url)}", note)
+    note = rf"orders: saved \S+Z → {re.escape(ledger.url)}; rejects wait for a retry"
+    assert re.fullmatch(note, " ".join(" ".join(notes).split()))
     path = tmp_path / ".backfill/orders/checkpoint.json"
     path.write_bytes(path.read_bytes()[:-20])
     bad = cli("status")
@@ -562,6 +563,70 @@ def test_preview_shows_the_very_messages_that_are_sent(
         assert message.text in compact
 
 
+def test_a_limit_with_nothing_left_says_what_a_person_can_do(
+    cli: Cli, orders: Orders, ledger: Ledger
+) -> None:
+    command = ["run", orders(10).name, "--to", ledger.url]
+    assert cli(*command, "--limit", "1").code == 0
+    once = cli(*command, "--limit", "1")
+    assert once.out == (
+        "orders: the first row is settled: no request was made; a higher --limit, or\n"
+        "  none, goes on\n"
+    )
+    assert cli(*command).code == 0
+    sent = len(ledger.sent)
+    done = cli(*command, "--limit", "3")
+    assert (done.code, len(ledger.sent)) == (0, sent)
+    assert re.sub(r"since \S+:", "since T:", " ".join(done.out.split())) == (
+        "orders: nothing new since T: no request was made; --limit takes rows that were not sent"
+        " yet, and none is left: to send the first ones again, give another --state, or --restart,"
+        " which forgets this run"
+    )
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_a_mapping_that_changed_says_that_its_events_keep_their_ids(
+    cli: Cli, orders: Orders, ledger: Ledger
+) -> None:
+    mapping = orders(3)
+    command = ["run", mapping.name, "--to", ledger.url]
+    cli(*command)
+    mapping.write_text(mapping.read_text().replace("Bought", "Paid"))
+    told_ = " ".join(cli(*command).out.split())
+    assert told_.endswith(
+        "no request was made; the mapping has changed since: --restart sends all rows again."
+        " Events, and rows without key:, keep their message ids, and a destination that knows them"
+        " ignores them: rehearse again with another --state"
+    )
+    cli(*command, "--restart", "--yes")
+    ids = [message.message_id for message in ledger.sent]
+    assert len(ids) == 6
+    assert ids[:3] == ids[3:]
+
+
+def test_a_folder_says_once_at_its_end_how_it_is_run_for_real(
+    cli: Cli, orders: Orders, tmp_path: Path
+) -> None:
+    mapping = orders(3)
+    text = mapping.read_text()
+    mapping.unlink()
+    (tmp_path / "maps").mkdir()
+    for name in ("a", "b"):
+        told_ = text.replace("name: orders", f"name: {name}").replace("path: ", "path: ../")
+        (tmp_path / f"maps/{name}.yaml").write_text(told_)
+    done = cli("run", "maps", "--to", "sandbox", env=cli.environment(None))
+    assert done.code == 0, done.err
+    assert done.out.count("rehearsal") == 1
+    assert done.out.endswith(
+        "next: this was a rehearsal; for real (--to eu for a workspace in the EU):\n"
+        "  backfill run maps --to us\n"
+    )
+    (report, _) = cli("run", "maps", "--to", "sandbox", "--json", env=cli.environment(None)).report[
+        "streams"
+    ]
+    assert report["note"].startswith("nothing new")
+
+
 def test_preview_begins_at_the_row_a_spreadsheet_shows(cli: Cli, orders: Orders) -> None:
     mapping = orders(10, bad={5})
     shown = cli("preview", mapping.name, "--row", "7", "-n", "2", "--json").report["rows"]
@@ -569,8 +634,51 @@ def test_preview_begins_at_the_row_a_spreadsheet_shows(cli: Cli, orders: Orders)
     assert shown[0]["messages"] == []
     assert shown[0]["reason"].startswith("total: 'none' is not a number")
     assert len(shown[1]["messages"]) == 1
+
+
+def test_preview_of_a_row_that_is_not_there_says_which_is_the_last_and_is_2(
+    cli: Cli, orders: Orders, tmp_path: Path
+) -> None:
+    mapping = orders(10)
+    assert cli("preview", mapping.name, "--row", "11").code == 0
     none = cli("preview", mapping.name, "--row", "12")
-    assert (none.code, none.out) == (0, "there is no such row\n")
+    assert (none.code, none.out) == (2, "")
+    assert none.err == (
+        "orders.csv: there is no row 12\n"
+        "  fix: its last row is 11: it has 10 rows, and a spreadsheet counts the header as well\n"
+    )
+    (tmp_path / "lines.jsonl").write_text('{"id": 1}\n')
+    (tmp_path / "lines.yaml").write_text(
+        "version: 1\nsource: {path: lines.jsonl}\nmessages: [{type: identify, userId: id}]\n"
+    )
+    one = cli("preview", "lines.yaml", "--row", "99999", "--json")
+    assert one.code == 2
+    assert one.report["error"] == {
+        "what": "there is no row 99,999",
+        "where": "lines.jsonl",
+        "fix": "its last row is 1: it has 1 row",
+    }
+    (tmp_path / "lines.jsonl").write_text("")
+    assert "fix: the source has no rows\n" in cli("preview", "lines.yaml", "--row", "1").err
+
+
+def test_preview_of_several_files_goes_on_at_the_begin_of_the_next(
+    cli: Cli, orders: Orders, tmp_path: Path
+) -> None:
+    mapping = orders(4)
+    first = tmp_path / "orders.csv"
+    (tmp_path / "more.csv").write_text(first.read_text().replace("p1", "q1"))
+    files = ["--source", "orders.csv", "--source", "more.csv"]
+    shown = cli("preview", mapping.name, *files, "--row", "4", "--json").report["rows"]
+    assert [(row["file"], row["row"]) for row in shown] == [
+        *(("orders.csv", row) for row in (4, 5)),
+        *(("more.csv", row) for row in (2, 3, 4)),
+    ]
+    none = cli("preview", mapping.name, *files, "--row", "6")
+    assert none.err == (
+        "orders.csv: there is no row 6\n  fix: that is the longest of 2 files; its last row is 5:"
+        " it has 4 rows, and a spreadsheet counts the header as well\n"
+    )
 
 
 def test_check_counts_every_row_and_groups_the_rejects_by_cause(
@@ -657,6 +765,14 @@ def test_a_run_to_the_sandbox_can_be_looked_at(cli: Cli, orders: Orders, tmp_pat
         2,
         "nobody: nothing is known of it\n  fix: check the id\n",
     )
+    for words, told_ in (
+        (["person"], "show person: person takes one id or email\n  fix: for example: backfill"),
+        (["object", "1"], "show object 1: object takes a type and an id\n"),
+        (["stats", "a b"], "show stats 'a b': stats takes no id\n"),
+    ):
+        wrong = cli("sandbox", "show", *words)
+        assert wrong.code == 2
+        assert wrong.err.startswith(told_)
     assert (tmp_path / ".backfill/sandbox.sqlite").exists()
 
 

@@ -540,6 +540,23 @@ def test_expressions_work_from_end_to_end_on_a_csv(cli: Cli) -> None:
     }
 
 
+def test_a_column_with_a_blank_in_its_name_is_meant_as_it_is_written_in_an_expression(
+    cli: Cli,
+) -> None:
+    mapping(cli.folder, "{column: Unit_Price}", where="where: unit_price == '5' or True\n")
+    source = cli.folder / "o.csv"
+    source.write_text(source.read_text().replace("price", "unit price", 1))
+    done = cli("check", "orders.yaml")
+    assert done.code == 2
+    assert (
+        "has no column 'unit_price' [unknown-column]\n  fix: did you mean col(\"unit price\")?"
+        in (done.err)
+    )
+    assert (
+        "has no column 'Unit_Price' [unknown-column]\n  fix: did you mean 'unit price'?" in done.err
+    )
+
+
 def test_texts_that_are_computed_with_are_told_before_the_first_row(cli: Cli) -> None:
     path = mapping(cli.folder, '{expr: "qty * price"}', where="where: qtty > 5 or qty > 5\n")
     done = cli("check", "orders.yaml")

@@ -490,3 +490,20 @@ def test_an_ending_that_tells_nothing_is_no_hindrance(tmp_path: Path) -> None:
     (one,) = proposed(source, out=tmp_path / "x.yaml")
     assert load_mapping(one.path).document.source.format == "jsonl"
     assert messages(one.path, 2)[0]["userId"] == "a2"
+
+
+def test_lines_of_orders_are_said_to_be_one_event_a_row(cli: Cli) -> None:
+    lines = (ROOT / "samples/order_lines.csv").read_text()
+    (cli.folder / "order_lines.csv").write_text(lines)
+    done = cli("init", "order_lines.csv", "-o", "lines.yaml")
+    assert done.code == 0
+    assert (
+        "LOOK  event: named after the file: write what your campaigns call it; one event a row, but"
+        " order_id has 80 different in 442 rows: for one event each, rows: {group_by: [order_id]}"
+        " and each_row\n"
+    ) in done.out + done.err
+    path = cli.folder / "lines.yaml"
+    path.write_text(path.read_text() + "rows: {group_by: [order_id]}\n")
+    check = cli("check", "lines.yaml").out
+    assert "group-differs in line_no\n" in check
+    assert "fix: map it inside each_row" in check

@@ -95,7 +95,7 @@ ROOMS: Final = (
         "memory",
         "report",
     ),
-    *("chronicle", "history", "pictures", "page_style", "page", "ending"),
+    *("chronicle", "history", "pictures", "page_style", "page_parts", "page", "ending"),
     *("recent", "people", "folder", "survey", "sample"),
     *("propose.names", "propose.facts", "propose.numerals", "propose.moments", "propose.values"),
     *("propose.roles", "propose.proposal", "propose.body", "propose.compose", "propose.join"),

@@ -580,7 +580,10 @@ def test_a_watermark_that_is_blank_unreadable_or_in_the_future_rejects_its_row(
     lines = Path(report["rejects"]).read_text().splitlines()[1:]
     assert [line.split(",", 5)[-1].strip('"') for line in lines] == [
         "at: the watermark is blank; fill the cell",
-        "at: 'soon' is not a time; give this column a format in the mapping, or correct the cell",
+        (
+            "at: 'soon' is not a time; give this column a format in the mapping, or correct the"
+            " cell; words for none go under source: {blank: ['', n/a]}"
+        ),
         "at: the time '2020-01-01' has no zone; add timezone: to this column in the mapping",
         (
             "at: the watermark '9999-01-01T00:00:00Z' lies in the future, and all rows up to it"

@@ -487,3 +487,24 @@ def test_ids_are_joined_by_name_and_values_and_by_values_alone_where_they_tell()
     assert join.find(numbered, [small], None) is None, "small numbers are found among any ids"
     floats = column(["17.0", "18.0", "18.0"], "customer_id")
     assert join.find(numbered, [floats], "customer_id") == join.Join("customer_id", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "form"),
+    [
+        (["$1,478.80", "$3.20"], 'number(replace(col("unit price"), "$", ""), ".", ",")'),
+        (["1.478,80 €", "3,20 €"], 'number(replace(col("unit price"), "€", ""), ",", ".")'),
+        (["EUR 12", "EUR -13.5"], 'number(replace(col("unit price"), "EUR", ""))'),
+        (["$5", "€6"], ""),
+        (["12 kg", "13 kg"], ""),
+        (["USA", "USA 7 x"], ""),
+        (["$1,234", "$2,345"], ""),
+    ],
+)
+def test_amounts_with_the_sign_of_one_currency_are_said_to_be_text_and_how_they_are_numbers(
+    cells: list[str], form: str
+) -> None:
+    texts = pa.array(cells)
+    found = values.judge(Column("unit price", "text", len(cells), texts, np.ones(len(cells), int)))
+    told = f"amounts, sent as text; as numbers: {{expr: '{form}'}}" if form else ""
+    assert (found.kind, found.doubt) == ("text", told)

@@ -98,6 +98,20 @@ def test_a_corrected_row_of_a_keyed_stream_is_the_message_it_would_have_been(
     assert by_id(ledger) == found
 
 
+def test_status_says_whether_rejects_wait_or_were_sent_again(
+    orders: Orders, run: Callable[..., Done], cli: Cli, tmp_path: Path
+) -> None:
+    orders(10, bad={3, 7})
+    run("run")
+    found = json.loads(cli("status", "--json").out)["streams"][0]
+    path = str(dead_letters(tmp_path).relative_to(tmp_path))
+    assert found["waiting"] == {"rejects": [path], "held": []}
+    assert " ".join(cli("status").out.split()).endswith("; rejects wait for a retry")
+    edit(dead_letters(tmp_path), ("none", "9.50"))
+    assert run("retry").code == 0
+    assert " ".join(cli("status").out.split()).endswith("; a retry sent the others")
+
+
 def test_a_corrected_row_without_a_key_has_the_id_of_its_file_and_row(
     orders: Orders, run: Callable[..., Done], ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -293,7 +307,8 @@ def test_a_retry_that_delivers_nothing_leaves_the_file_that_is_to_be_corrected(
     done = run("retry")
     assert done.code == 3
     told = str(path.relative_to(tmp_path))
-    assert f"orders: no row was delivered; correct {told} and retry" in done.out
+    words = " ".join(done.out.split())
+    assert f"orders: no row was delivered; correct {told} and retry" in words
     edit(path, ("none", "5"))
     assert run("retry").code == 0
 

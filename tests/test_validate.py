@@ -124,7 +124,7 @@ WORDS: Final[list[tuple[Code, str | bytes, dict[str, Any], str]]] = [
         TIMED,
         (
             "at [time-unreadable] at: 'yesterday' is not a time; give this column a format in the"
-            " mapping, or correct the cell"
+            " mapping, or correct the cell; words for none go under source: {blank: ['', n/a]}"
         ),
     ),
     (
@@ -212,7 +212,10 @@ WORDS: Final[list[tuple[Code, str | bytes, dict[str, Any], str]]] = [
         Code.CHECK_FAILED,
         "id,a\n1,x\n",
         {**IDENTIFY, "traits": {"a": {"column": "a", "check": "email"}}},
-        "a [check-failed] a: 'x' fails the check; correct the cell",
+        (
+            "a [check-failed] a: 'x' fails the check; correct the cell; words for none go under"
+            " source: {blank: ['', n/a]}"
+        ),
     ),
     (
         Code.EVENT_MISSING,
@@ -303,7 +306,7 @@ def test_every_code_has_words_and_a_test() -> None:
             "{expr", ""
         ).replace("{agg", "").replace("{max_rows", "").replace("{future", "").replace(
             "{not_before", ""
-        ).replace("{recent_events", ""), told
+        ).replace("{recent_events", "").replace("{blank", ""), told
         what, _, fix = told.partition("; ")
         assert what
         assert fix

@@ -13,9 +13,11 @@ import click
 from backfill.cli import complete, options
 from backfill.cli.layout import lines_of
 from backfill.cli.manual import Page
+from backfill.errors import UsageError
 
 if TYPE_CHECKING:
     from backfill.mapping.origin import Origins
+    from backfill.plan import Plan
     from backfill.sample import Shown
 
 CELL_CHARS: Final = 100
@@ -74,16 +76,33 @@ def preview(
     loaded = load_mapping(mapping)
     plan = plan_of(loaded, settings).hashed({})
     shown = list(rows_of(plan, count=count, first=row))
+    if row and not shown:
+        raise _no_row(plan, row)
     origins = Origins(loaded) if explain else None
     if as_json:
         rows = [_as_json(one, origins) for one in shown]
         click.echo(json.dumps({"exit_code": 0, "rows": rows}, ensure_ascii=False, default=str))
         return
     if not shown:
-        click.echo("there is no such row" if row else "the source has no rows")
+        click.echo("the source has no rows")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for one in shown:
         click.echo(_as_text(one, origins, is_wide=width >= WIDE))
+
+
+def _no_row(plan: Plan, row: int) -> UsageError:
+    from backfill.report import counted  # noqa: PLC0415
+    from backfill.sample import longest  # noqa: PLC0415
+
+    file, rows, last = longest(plan)
+    fix = f"its last row is {last:,}: it has {counted(rows, 'row')}"
+    if last >= rows + 1:
+        fix += ", and a spreadsheet counts the header as well"
+    if not rows:
+        fix = "the source has no rows"
+    elif len(plan.shards) > 1:
+        fix = f"that is the longest of {len(plan.shards):,} files; {fix}"
+    return UsageError(f"there is no row {row:,}", where=file, fix=fix)
 
 
 def _as_json(one: Shown, origins: Origins | None) -> dict[str, Any]:

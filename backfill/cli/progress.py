@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 RECENT_S: Final = 30.0
 """The pace is that of so many seconds: steady, but not that of an hour ago."""
 
-WIDTH_MAX: Final = 60
+COLUMNS: Final = 80
+"""Of a terminal that does not say how wide it is."""
+BAR_MIN: Final = 6
+"""Columns that a bar needs to be one."""
 MEASURED: Final = "{desc} {percentage:3.0f}% {bar} {words}"
 UNMEASURED: Final = "{desc} {words}"
 MINUTE_S: Final = 60
@@ -114,13 +117,16 @@ class Bar:
         from tqdm import tqdm  # noqa: PLC0415  only where a bar is seen
 
         class Line(tqdm):  # type: ignore[type-arg]
-            """A bar with words of ours behind it."""
+            """A bar with words of ours behind it, as many as there is room for."""
 
-            words = ""
+            words: tuple[str, ...] = ("",)
 
             @property
             def format_dict(self) -> Any:
-                return {**super().format_dict, "words": self.words}
+                known = super().format_dict
+                columns = known["ncols"] or COLUMNS
+                room = columns - len(self.desc) - (len(" 100%  ") + BAR_MIN if self.total else 1)
+                return {**known, "words": fitting(self.words, room)}
 
         self._pace = Pace(plan.rows_expected(), self.rate_of(plan))
         self._trouble, self._rejects = "", 0
@@ -157,28 +163,40 @@ class Bar:
             bar.words = self._words(bar.n)
             bar.update(0)
 
-    def _words(self, settled: int) -> str:
-        """Return what stands behind the bar; short enough for 80 columns with it."""
+    def _words(self, settled: int) -> tuple[str, ...]:
+        """Return what stands behind the bar, ever shorter: what is left is said to the last."""
         now_s = self._clock()
         speed, requests = self._pace.speeds(now_s)
         rows = short(settled)
-        words = [f"{rows}/{short(self._pace.total)} rows" if self._pace.total else f"{rows} rows"]
+        rows = f"{rows}/{short(self._pace.total)} rows" if self._pace.total else f"{rows} rows"
         if self._trouble:
-            return f"{words[0]}, {self._trouble}"[:WIDTH_MAX]
-        if speed:
-            words += [f"{short(speed)}/s", f"{requests:.0f} req/s"]
-        if self._rejects:
-            words.append(f"{short(self._rejects)} rejects")
+            return (f"{rows}, {self._trouble}", self._trouble)
+        rejects = f"{short(self._rejects)} {'reject' if self._rejects == 1 else 'rejects'}"
         left_s = self._pace.left_s(now_s)
-        if left_s is not None:
-            words.append(f"{told(left_s)} left")
-        return ", ".join(words)
+        parts = {
+            "rows": rows,
+            "speed": f"{short(speed)}/s" if speed else "",
+            "requests": f"{requests:.0f} req/s" if speed else "",
+            "rejects": rejects if self._rejects else "",
+            "left": "" if left_s is None else f"{told(left_s)} left",
+        }
+        shorter = []
+        for gone in ("", "requests", "speed", "rejects", "left"):
+            parts[gone] = ""
+            shorter.append(", ".join(part for part in parts.values() if part))
+        return tuple(shorter)
 
     def close(self) -> None:
         """Take the line away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def fitting(words: tuple[str, ...], room: int) -> str:
+    """Return the first of the words, longest first, that has room; the last one is cut."""
+    found = next((one for one in words if len(one) <= room), words[-1])
+    return found if len(found) <= room else found[: max(room - 1, 0)] + "…"
 
 
 def _short_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,7 @@ def run(  # noqa: PLR0913  one parameter an option
         for report in run_all(found, settings, stop, bar.watch):
             bar.close()
             reports.append(report)
-            shown(report, quiet=quiet, as_json=as_json)
+            shown(report, quiet=quiet, as_json=as_json, many=len(found) > 1)
     except BackfillError as fault:
         if not (as_json and reports):
             raise
@@ -79,7 +80,21 @@ def run(  # noqa: PLR0913  one parameter an option
         return _cut_short(reports, fault)
     finally:
         bar.close()
-    return ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
+    code = ended(reports, given["state"], as_json=as_json, many=len(found) > 1, quiet=quiet)
+    if len(found) > 1 and not (quiet or as_json):
+        _say_for_real(reports, mappings)
+    return code
+
+
+def _say_for_real(reports: list[Report], mappings: tuple[str, ...]) -> None:
+    """Say once what the streams of a rehearsal would say one by one."""
+    from backfill.ending import REHEARSED  # noqa: PLC0415
+    from backfill.report import wrapped  # noqa: PLC0415
+
+    is_over = not any(report.error for report in reports)
+    if is_over and any(why == REHEARSED for one in reports for why, _ in one.next_steps):
+        click.echo(wrapped(f"next: {REHEARSED}:", "  "))
+        click.echo(f"  {shlex.join(['backfill', 'run', *mappings, '--to', 'us'])}")
 
 
 def _confirm(names: list[str], *, yes: bool) -> None:
@@ -92,12 +107,14 @@ def _confirm(names: list[str], *, yes: bool) -> None:
     click.confirm(what, abort=True, err=True)
 
 
-def shown(report: Report, *, quiet: bool, as_json: bool) -> None:
-    """Say what a stream did, and what stopped it."""
+def shown(report: Report, *, quiet: bool, as_json: bool, many: bool = False) -> None:
+    """Say what a stream did, and what stopped it. many: what all of them say is said at the end."""
+    from backfill.ending import REHEARSED  # noqa: PLC0415
     from backfill.report import as_text  # noqa: PLC0415
 
     if not quiet and not as_json:
-        click.echo(as_text(report))
+        steps = [step for step in report.next_steps if not (many and step[0] == REHEARSED)]
+        click.echo(as_text(replace(report, next_steps=steps)))
     if report.error:
         error = report.error
         told = BackfillError(error["what"], where=error["where"], fix=error["fix"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -66,6 +67,15 @@ def sandbox(ctx: click.Context, *, port: int, db: Path, faults: str | None, seed
     serve(db, port=port, faults=faults, seed=seed, on_ready=ready)
 
 
+TAKEN: Final = {
+    "person": (1, "one id or email", "person 1"),
+    "timeline": (1, "one id or email", "timeline 1"),
+    "object": (2, "a type and an id", "object 1 acme"),
+    "stats": (0, "no id", "stats"),
+}
+"""How many words follow, what they are, an example."""
+
+
 @sandbox.command(
     cls=Page, short_help="What it received: person ID, timeline ID, object TYPE ID, stats."
 )
@@ -89,10 +99,10 @@ def show(ctx: click.Context, what: str, ids: tuple[str, ...], db: Path) -> None:
     if not db.exists():
         fix = "run something with --to sandbox first, or give --db"
         raise UsageError("no sandbox has run here", where=db, fix=fix)
-    wanted = {"person": 1, "timeline": 1, "object": 2, "stats": 0}[what]
+    wanted, words, example = TAKEN[what]
     if len(ids) != wanted:
-        fix = "for example: show person 1, show object 1 acme, show stats"
-        raise UsageError(f"{what} takes {wanted} ids", where=" ".join(ids) or "show", fix=fix)
+        fix = f"for example: backfill sandbox show {example}"
+        raise UsageError(f"{what} takes {words}", where=shlex.join(["show", what, *ids]), fix=fix)
     found = _read(db, what, ids)
     if found is None:
         raise UsageError("nothing is known of it", where=" ".join(ids), fix="check the id")

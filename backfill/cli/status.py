@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,7 +16,7 @@ from backfill.errors import ExitCode, MismatchError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backfill.checkpoint import State
+    from backfill.checkpoint import State, Store
 
 LINES_MAX: Final = 18
 """Of streams on one screen of 24 lines; beyond them, those that are finished are counted only."""
@@ -87,12 +88,29 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
         "rows": rows_of(found.counts, sum(f.rows for f in found.files)),
         **running,
     }
+    if holder:
+        moments = [one for one in (found.saved_at, str(holder["since"])) if one]
+        since_s = max(datetime.fromisoformat(one).timestamp() for one in moments)
+        told["seconds_since_saved"] = max(round(time.time() - since_s), 0)
     if mark := found.watermark:
         value = iso(mark["value"]) if mark["type"] == "time" else mark["value"]
         told["watermark"] = {"column": mark["column"], "value": value}
+    if found.is_finished and (found.counts.rejected or found.counts.held):
+        told |= _waiting(Store(folder, name), found)
     if not found.is_finished:
         told |= _ahead(folder / name / "runs" / found.run_id, found, is_running=bool(holder))
     return told
+
+
+def _waiting(store: Store, state: State) -> dict[str, Any]:
+    """Return which files of rejects and held rows wait to be sent again."""
+    from backfill.retry import KINDS, waiting  # noqa: PLC0415  heavy, and only for who has some
+
+    try:
+        found = {kind: [str(one.path) for one in waiting(store, state, kind)[0]] for kind in KINDS}
+    except MismatchError:  # the state of a retry is damaged: `retry` says so
+        return {}
+    return {"waiting": found}
 
 
 def _ahead(folder: Path, state: State, *, is_running: bool) -> dict[str, Any]:
@@ -124,8 +142,8 @@ def as_screen(found: list[dict[str, Any]]) -> str:
     lines += [_line(one) for one in shown]
     if more := len(rest) - len(shown):
         lines.append(f"and {more:,} more; `backfill status --json` tells them all")
-    if notes := [note for one in shown for note in _notes(one)]:
-        lines += notes[: max(23 - len(lines), 3)]
+    notes = [line for one in shown for note in _notes(one) for line in _lines(note)]
+    lines += notes[: max(23 - len(lines), 3)]
     for one in bad:
         error = one["error"]
         lines.append(f"{one['stream']}: {error['where']}: {error['what']}\n  fix: {error['fix']}")
@@ -154,20 +172,37 @@ def _line(one: dict[str, Any]) -> str:
     ).rstrip()
 
 
+def _lines(note: str) -> list[str]:
+    from backfill.report import wrapped  # noqa: PLC0415  with what it needs, for --help does not
+
+    return wrapped(note, "  ").splitlines()
+
+
 def _notes(one: dict[str, Any]) -> list[str]:
     """Return what is to be known of a stream beside its numbers."""
     name = one["stream"]
     if holder := one.get("running"):
         rate = f", {one['rows_per_second']:,.0f} rows/s" if "rows_per_second" in one else ""
         who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        return [f"{name}: {who}{rate}"]
+        idle_s = one.get("seconds_since_saved", 0)
+        idle = f"; nothing settled for {_long(idle_s)}" if idle_s >= MINUTE_S else ""
+        return [f"{name}: {who}{rate}{idle}"]
     if one.get("phase") == "unfinished":
         return [f"{name}: saved {one['saved_at']} → {one['destination']}; run it again to go on"]
     if mark := one.get("watermark"):
         return [f"{name}: {mark['column']} up to {mark['value']}"]
     if one.get("phase") == "finished":
-        return [f"{name}: saved {one['saved_at']} → {one['destination']}"]
+        return [f"{name}: saved {one['saved_at']} → {one['destination']}{_wait(one)}"]
     return []
+
+
+def _wait(one: dict[str, Any]) -> str:
+    """Say what became of rejects and held rows since; the table counts those of the run."""
+    if "waiting" not in one:
+        return ""
+    words = {"rejects": "rejects", "held": "held rows"}
+    kinds = [words[kind] for kind, paths in one["waiting"].items() if paths]
+    return f"; {' and '.join(kinds)} wait for a retry" if kinds else "; a retry sent the others"
 
 
 def _long(seconds: float) -> str:

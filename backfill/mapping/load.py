@@ -129,12 +129,13 @@ class Mapping:
         is_open: rows may leave columns out (JSON lines), so that only what looks misspelt is one.
         """
         free = [name for name in columns if name not in self.columns] if is_open else columns
+        inner = {place for formula in self.formulas for place in formula.places.values()}
         lints = [
             Lint(
                 place,
                 LintCode.UNKNOWN_COLUMN,
                 f"{where} has no column '{name}'",
-                delimiter_meant(name, columns) or nearest(name, columns),
+                delimiter_meant(name, columns) or nearest(name, columns, is_code=place in inner),
             )
             for name, place in self.column_places
             if name not in columns and (not is_open or get_close_matches(name, free, 1, 0.75))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,12 +55,18 @@ EXAMPLES: Final = {
 """What a part looks like that is missing, or is something else."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or the whole list where nothing is near."""
+def nearest(word: str, known: Iterable[str], *, is_code: bool = False) -> str:
+    """`did you mean 'x'?`, or the whole list where nothing is near.
+
+    is_code: of columns in an expression, where a name with a blank is `col("a b")`.
+    """
     names = sorted(known)
     lower = {name.lower(): name for name in names}
     if close := get_close_matches(word.lower(), lower, n=1, cutoff=0.6):
-        return f"did you mean '{lower[close[0]]}'?"
+        found = lower[close[0]]
+        is_call = is_code and not found.isidentifier()
+        shown = f"col({json.dumps(found, ensure_ascii=False)})" if is_call else f"'{found}'"
+        return f"did you mean {shown}?"
     return f"known here: {', '.join(names)}" if names else ""
 
 

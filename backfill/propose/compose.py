@@ -131,7 +131,7 @@ def _names_of(made: Proposal, roles: Roles, stem: str) -> list[Finding]:
     """Put the event's (or page's, or screen's) name in."""
     if made.type == "track":
         if roles.event is None:
-            doubt = "named after the file: write what your campaigns call it"
+            doubt = "named after the file: write what your campaigns call it" + _lines_of(roles)
             name = names.event_of(stem)[: spec.LIMITS.event]
             name = f"{name} (imported)" if name in spec.COMMANDS else name
             made.members["event"] = Line({"const": name}, "", doubt)
@@ -145,6 +145,16 @@ def _names_of(made: Proposal, roles: Roles, stem: str) -> list[Finding]:
         made.members["name"] = line_of(named)
         return [named] if made.type == "screen" else []
     return []
+
+
+def _lines_of(roles: Roles) -> str:
+    """Say that rows are parts of a thing, where its id comes again; '' where none does."""
+    own = roles.own
+    if own is None or own is roles.person or own.column.distinct == own.column.filled:
+        return ""
+    told = f"{own.name} has {own.column.distinct:,} different in {own.column.filled:,} rows"
+    group = f"rows: {{group_by: [{own.name}]}} and each_row"
+    return f"; one event a row, but {told}: for one event each, {group}"
 
 
 def _key(made: Proposal, roles: Roles, findings: list[Finding]) -> None:

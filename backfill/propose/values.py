@@ -285,5 +285,7 @@ def _text(column: Column) -> Finding:
     if long:
         why = f"{long:,} values are over {spec.LIMITS.value} bytes, more than a trait may hold"
         return Finding(column, "left-out", why=why)
+    amounts = numerals.with_sign(column)
+    doubt = f"amounts, sent as text; as numbers: {amounts}" if amounts else ""
     kinds = "1 value" if column.distinct == 1 else f"{column.distinct:,} different values"
-    return Finding(column, "text", why=kinds)
+    return Finding(column, "text", why=kinds, doubt=doubt)

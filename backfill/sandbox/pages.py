@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backfill.report import counted
 from backfill.sandbox import changes, lists, view
 from backfill.sandbox.chart import HEIGHT, WIDTH, chart
 from backfill.sandbox.row import row_of
@@ -306,6 +307,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "n": "{:,}".format,
+        "counted": counted,
         "time": _time,
         "value": _value,
         "day": lambda day: (_EPOCH + timedelta(days=day)).date().isoformat(),
