@@ -62,6 +62,10 @@ messages:
 os.environ["BACKFILL_PICTURES"] = "no"
 """The pictures of a report take a second each: only the tests of them draw any."""
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Where it is set, every command would compile all of backfill: a fifth of a second."""
+
+
 BEGUN = dict(os.environ)
 """The environment before any test changed it."""
 
