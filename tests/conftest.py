@@ -89,7 +89,7 @@ KILLED = "killed"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--kills 500` for a night."""
     words = "how often tests/test_crash.py kills a run (default: %(default)s)"
-    parser.addoption("--kills", type=int, default=40, help=words)
+    parser.addoption("--kills", type=int, default=30, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
