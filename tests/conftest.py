@@ -8,14 +8,15 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from ledger import Ledger
+from ready import Ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # a machine that is busy with other things proves nothing
@@ -41,6 +42,9 @@ KEY = "canary4711writekey"
 
 OURS = ("CUSTOMERIO_WRITE_KEY", "BACKFILL_TO", "BACKFILL_STATE")
 
+READ_LATE = {*OURS, "BACKFILL_PICTURES", "NO_COLOR", "PYTEST_CURRENT_TEST"}
+"""What nobody looks at before a command is at work, nor at names that begin with AWS_."""
+
 ORDERS = """\
 version: 1
 name: orders
@@ -58,6 +62,12 @@ messages:
 os.environ["BACKFILL_PICTURES"] = "no"
 """The pictures of a report take a second each: only the tests of them draw any."""
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Where it is set, every command would compile all of backfill: a fifth of a second."""
+
+
+BEGUN = dict(os.environ)
+"""The environment before any test changed it."""
 
 SEED = pytest.StashKey[int]()
 
@@ -79,7 +89,7 @@ KILLED = "killed"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--kills 500` for a night."""
     words = "how often tests/test_crash.py kills a run (default: %(default)s)"
-    parser.addoption("--kills", type=int, default=40, help=words)
+    parser.addoption("--kills", type=int, default=30, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,6 +102,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give each process of xdist the seed of the first."""
     node.workerinput["seed"] = node.config.stash[SEED]
+
+
+def pytest_unconfigure() -> None:
+    """End what `Cli` started."""
+    Cli.close()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -151,10 +166,34 @@ class Done(NamedTuple):
 
 
 class Cli:
-    """`python -m backfill` in a folder, in an environment without our variables."""
+    """`python -m backfill` in a folder, in an environment without our variables.
+
+    A call is a process of its own that `Ready` forks; where the caller changes how a process
+    begins (`preexec_fn`, `is_fresh`, a variable that Python or a library reads at its start), and
+    always in `start`, it is a new interpreter.
+    """
+
+    _ready: ClassVar[tuple[Ready, dict[str, str]] | None] = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def close(cls) -> None:
+        """End the server of this process of pytest."""
+        if cls._ready:
+            cls._ready[0].close()
+            cls._ready = None
+
+    @classmethod
+    def _ready_for(cls, environment: Mapping[str, str]) -> Ready | None:
+        if cls._ready is None:
+            usual = {**BEGUN, "PYTHONPATH": str(ROOT)}
+            cls._ready = Ready(usual), usual
+        server, usual = cls._ready
+        others = {name for name, _ in environment.items() ^ usual.items()}
+        early = {name for name in others - READ_LATE if not name.startswith("AWS_")}
+        return None if early else server
 
     def environment(self, key: str | None = KEY, **more: str) -> dict[str, str]:
         """Return the environment of a command. key: the write key in it, None for none."""
@@ -168,14 +207,20 @@ class Cli:
         self, *arguments: object, stdin: str = "", env: dict[str, str] | None = None, **how: Any
     ) -> Done:
         """Run a command to its end."""
+        words, timeout_s = [*map(str, arguments)], how.pop("timeout_s", 60)
+        env = self.environment() if env is None else env
+        is_fresh = how.pop("is_fresh", False) or bool(how)
+        if not is_fresh and (ready := self._ready_for(env)):
+            folder = self.folder
+            return Done(*ready.run(words, folder=folder, env=env, stdin=stdin, timeout_s=timeout_s))
         done = subprocess.run(
-            [sys.executable, "-m", "backfill", *map(str, arguments)],
+            [sys.executable, "-m", "backfill", *words],
             cwd=self.folder,
-            env=self.environment() if env is None else env,
+            env=env,
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            timeout=how.pop("timeout_s", 60),
+            timeout=timeout_s,
             check=False,
             **how,
         )

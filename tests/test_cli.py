@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import time
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,31 @@ def test_no_option_takes_the_key_itself(cli: Cli) -> None:
 def test_the_version_is_told(cli: Cli) -> None:
     done = cli("--version")
     assert (done.code, done.out) == (0, "backfill, version 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["check", "orders.yaml"],
+        ["preview", "orders.yaml", "-n", "2"],
+        ["run", "orders.yaml", "--to", "sandbox", "--restart"],
+        ["run", "nope.yaml", "--json"],
+        ["rnu"],
+    ],
+)
+def test_a_process_that_was_ready_says_what_a_new_interpreter_says(
+    cli: Cli, orders: Orders, words: list[str]
+) -> None:
+    """Of most commands here the program was loaded before they began: see `ready.py`."""
+    orders(5, bad={3})
+    new, ready = (cli(*words, stdin="n\n", is_fresh=is_fresh) for is_fresh in (True, False))
+    assert ready == new
+
+
+def test_a_command_without_an_end_is_killed_after_its_time(cli: Cli) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        cli("sandbox", "--port", "0", timeout_s=0.5)
 
 
 # ---- run and its report

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from datetime import datetime
@@ -23,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import independent
 import pytest
+from conftest import ROOT, Cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from independent import Message
 
-ROOT = Path(__file__).parent.parent
 MAPPINGS = ROOT / "tests" / "datasets"
 DATA = ROOT.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -97,20 +94,10 @@ SPECTRUM = [
 
 def command(*arguments: object, state: Path, timeout_s: float = 600) -> tuple[int, Any, str]:
     """Run `backfill run …` as a person would: exit code, what `--json` printed last, the talk."""
-    options = ["--to", "sandbox", "--state", str(state), "--json"]
-    keys = {"CUSTOMERIO_WRITE_KEY", "BACKFILL_TO", "BACKFILL_STATE"}
-    done = subprocess.run(
-        [sys.executable, "-m", "backfill", "run", *map(str, arguments), *options],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in keys},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout_s,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    assert lines, f"nothing on stdout, exit code {done.returncode}\n{done.stderr[-4000:]}"
-    return done.returncode, json.loads(lines[-1]), done.stderr
+    cli, options = Cli(ROOT), ["--to", "sandbox", "--state", state, "--json"]
+    done = cli("run", *arguments, *options, env=cli.environment(None), timeout_s=timeout_s)
+    assert done.out, f"nothing on stdout, exit code {done.code}\n{done.err[-4000:]}"
+    return done.code, done.report, done.err
 
 
 def stored(state: Path) -> Iterator[Message]:

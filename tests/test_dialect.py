@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import build
-from test_source import read, rows_of
+from rows import rows_of
+from test_source import read
 
 from backfill.errors import MappingError, SourceError
 from backfill.mapping.document import SourceSpec

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from outcomes import SHARED, Trial
 from reference import build
-from test_source import ROOT, needs_shared, rows_of, texts
+from rows import rows_of
+from test_source import ROOT, needs_shared, texts
 
 if TYPE_CHECKING:
     from pathlib import Path

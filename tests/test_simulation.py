@@ -1,7 +1,7 @@
 """The core against everything that goes wrong at once: thousands of worlds, each from one seed.
 
     SIMULATION_SEED=4711 pytest tests/test_simulation.py -k seed    # one world, with what happened
-    SIMULATION_SEEDS=2000 pytest tests/test_simulation.py -k seed   # more than the usual thousand
+    SIMULATION_SEEDS=2000 pytest tests/test_simulation.py -k seed   # more than the usual 500
     pytest tests/test_simulation.py -m large                       # fifty thousand: ten minutes
 
 What is checked at every step stands in `simulation.World` and `simulation.Life`; the breakages
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from backfill.batch import Batch
 
-SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "1000"))
-CHUNKS: Final = 4
+SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "500"))
+CHUNKS: Final = 2
 LARGE_SEEDS: Final = 50_000
 BREAKAGE_SEEDS: Final = 400
 MANY: Final = 200
