@@ -15,8 +15,22 @@ import pyarrow as pa
 from backfill.columns import integers
 from backfill.known import no_prints
 from backfill.marks import no_marks
-from backfill.piece import CLOSE, OPEN, Piece, body_of, bounds, joined, marks, prints, times
-from backfill.validate import NONE
+from backfill.piece import (
+    CLOSE,
+    OPEN,
+    Piece,
+    before,
+    beyond,
+    body_of,
+    bounds,
+    count_before,
+    joined,
+    marks,
+    no_rows,
+    prints,
+    put,
+    times,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,11 +41,6 @@ if TYPE_CHECKING:
 
 SPANS_AHEAD: Final = 8
 """A lane that fills slowly is sent after so many record batches, so that nothing waits for ever."""
-
-
-def no_rows() -> np.ndarray:
-    """Return an array of no rows."""
-    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +212,8 @@ class Batcher:
         for lane, part in self._by_lane(given):
             state = self._lanes[lane]
             state.spans.append(given.span)
-            _append(state.rejects, part.rejects)
-            _append(state.held, part.held)
+            put(state.rejects, part.rejects)
+            put(state.held, part.held)
             for at, rows in enumerate(part.quiet):
                 if len(rows):
                     state.quiet[at].append(rows)
@@ -316,19 +325,19 @@ class Batcher:
             bounds=bounds(state.pieces),
             sizes=joined([piece.sizes for piece in state.pieces]),
             messages=joined([piece.messages for piece in state.pieces]),
-            rejects=_before(state.rejects, stop),
-            held=_before(state.held, stop),
-            filtered=_count_before(state.quiet[0], stop),
+            rejects=before(state.rejects, stop),
+            held=before(state.held, stop),
+            filtered=count_before(state.quiet[0], stop),
             spans=tuple(state.spans),
             times=times(state.pieces),
-            unchanged=_count_before(state.quiet[1], stop),
+            unchanged=count_before(state.quiet[1], stop),
             prints=prints([piece.prints for piece in state.pieces]),
             marks=marks(state.pieces),
         )
         state.start, state.end = stop, max(stop, state.end)
         state.pieces, state.body_bytes, state.messages = [], 0, 0
         state.quiet = tuple([rows[rows >= stop] for rows in some] for some in state.quiet)
-        state.rejects, state.held = _from(state.rejects, stop), _from(state.held, stop)
+        state.rejects, state.held = beyond(state.rejects, stop), beyond(state.held, stop)
         state.spans = spans
         return batch
 
@@ -337,22 +346,3 @@ def _firsts(sizes: np.ndarray) -> np.ndarray:
     """Return where the rows of each text begin among the rows of all."""
     found: np.ndarray = np.cumsum(sizes) - sizes
     return found
-
-
-def _count_before(some: list[np.ndarray], stop: int) -> int:
-    return sum(int((rows < stop).sum()) for rows in some)
-
-
-def _append(tables: list[pa.Table], table: pa.Table) -> None:
-    if table.num_rows:
-        tables.append(table)
-
-
-def _before(tables: list[pa.Table], stop: int) -> pa.Table:
-    kept = [table.filter(pa.array(integers(table["row"]) < stop)) for table in tables]
-    return pa.concat_tables(kept) if kept else NONE
-
-
-def _from(tables: list[pa.Table], stop: int) -> list[pa.Table]:
-    kept = [table.filter(pa.array(integers(table["row"]) >= stop)) for table in tables]
-    return [table for table in kept if table.num_rows]

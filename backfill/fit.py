@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from backfill.batch import no_rows
 from backfill.cells import UnsupportedTypeError, frame_of
 from backfill.errors import Lint, MappingError, Place
 from backfill.lints import LintCode
@@ -17,6 +16,7 @@ from backfill.mapping.words import nearest
 from backfill.message import draft
 from backfill.natural import parents_of
 from backfill.operand import kind_of
+from backfill.piece import no_rows
 from backfill.source import Groups, Span
 from backfill.units import grouped
 

@@ -1,4 +1,4 @@
-"""What a request body is made of while it grows: texts with their places. No cutting, no I/O."""
+"""What a batch is made of while it grows: texts with their places, and what is told. No cutting."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
-from backfill.columns import BLANK_MS
+from backfill.columns import BLANK_MS, flags, integers
 from backfill.known import no_prints
 from backfill.marks import no_marks
+from backfill.validate import NONE
 
 if TYPE_CHECKING:
     from backfill.texts import Texts
@@ -47,11 +49,16 @@ def body_of(pieces: list[Piece]) -> bytes:
     return b"".join([OPEN, *parts, CLOSE])
 
 
+def no_rows() -> np.ndarray:
+    """Return an array of no rows."""
+    return np.empty(0, np.int64)
+
+
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
     """Return the rows of all."""
     if len(arrays) == 1:
         return arrays[0]
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+    return np.concatenate(arrays) if arrays else no_rows()
 
 
 def prints(arrays: list[np.ndarray]) -> np.ndarray:
@@ -90,3 +97,26 @@ def times(pieces: list[Piece]) -> tuple[int, int, list[np.ndarray]] | None:
     if not columns:
         return None
     return oldest, max(int(column.max()) for column in columns), columns
+
+
+def count_before(some: list[np.ndarray], stop: int) -> int:
+    """Count the rows before one, in arrays of rows."""
+    return sum(int((rows < stop).sum()) for rows in some)
+
+
+def put(tables: list[pa.Table], table: pa.Table) -> None:
+    """Add a table of rows that are told of, unless it has none."""
+    if table.num_rows:
+        tables.append(table)
+
+
+def before(tables: list[pa.Table], stop: int) -> pa.Table:
+    """Return what is told of the rows before one."""
+    kept = [table.filter(flags(integers(table["row"]) < stop)) for table in tables]
+    return pa.concat_tables(kept) if kept else NONE
+
+
+def beyond(tables: list[pa.Table], stop: int) -> list[pa.Table]:
+    """Return what is told of the rows from one on."""
+    kept = [table.filter(flags(integers(table["row"]) >= stop)) for table in tables]
+    return [table for table in kept if table.num_rows]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from backfill.batch import Batch, Encodings
+    from backfill.batch import Batch
     from backfill.figures import Tally
     from backfill.marks import Legend
     from backfill.plan import Job, Shard
@@ -246,7 +246,7 @@ class _Flow:
         try:
             found = spans(self.read, self.mark.low, row_stop, job.grouping)
             made = (encodings(job, shard, span, self.mark) for span in ahead(found))
-            for given in beside(made, _join):
+            for given in beside(made, lambda given: given.texts.join()):
                 self.position = given.span.stop
                 self.places.note(given.span.place)
                 self.highest = highest_of(self.highest, given.highest)
@@ -255,10 +255,6 @@ class _Flow:
             yield from batcher.flush()  # what was read before the fault is sent
             raise
         yield from batcher.flush()
-
-
-def _join(given: Encodings) -> None:
-    given.texts.join()
 
 
 def _progress(job: Job, shard: Shard, flow: _Flow, done: list[Settled]) -> Progress:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from backfill.batch import no_rows
 from backfill.cells import Cells, Fault, Frame, Inside
 from backfill.codes import Code
 from backfill.columns import integers
 from backfill.order import order_of
+from backfill.piece import no_rows
 from backfill.validate import REJECTS, Checked, table_of
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ Chapter = dict[str, str]
 """What is said → what to do."""
 
 OPTIONS: Final[Chapter] = {
+    "there is no row …": "of `preview --row`: the fix says which row is the last",
     "Error: …": "`backfill COMMAND --help` shows the options, with an example",
     "--source goes with one mapping": "run the mappings one by one",
     "--restart sends all rows again": "add `--yes` where nobody can be asked",
@@ -129,7 +130,7 @@ SANDBOX: Final[Chapter] = {
     "cannot be opened for writing: …": "name a file in a folder that you may write to",
     "cannot listen: …": "end what listens there, or give another `--port` (0: a free one)",
     "the sandbox did not start": "try another `--port`",
-    "… takes … ids": "for example `show person 1`, `show object 1 acme`, `show stats`",
+    "… takes …": "for example `show person 1`, `show object 1 acme`, `show stats`",
     "nothing is known of it": "check the id",
     "unknown kind '…'": "of `--faults`: a status from 400 to 599, reset or slow",
     "'…' stands twice": "of `--faults`: name each kind once",

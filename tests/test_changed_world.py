@@ -313,8 +313,8 @@ def test_a_source_that_changes_while_it_is_read_stops_the_run_before_rows_are_mi
 ) -> None:
     mapping, count = orders(0), 30_000
     source = mapping.parent / "orders.csv"
-    # Arrow reads 32 MB ahead, and what is rewritten behind that would be mixed in
-    text = orders_csv(count, note="old" * (500 if change is rewritten else 30))
+    # what is read ahead is of the old file: of one that is rewritten as it stands by more than that
+    text = orders_csv(count, note="old" * (500 if change is rewritten else 150))
     source.write_text(text)
     ledger = Ledger()
 

@@ -417,7 +417,7 @@ def test_an_object_replaced_during_a_run_stops_it_before_its_last_rows_and_is_re
     """As large as before and within the same second: its etag tells."""
     monkeypatch.setattr("backfill.source.files.ASK_S", ask_s)
     monkeypatch.setattr(remote, "READ_BYTES", 1 << 18)
-    before = orders_csv(40_000, note="a" * 60).encode()
+    before = orders_csv(40_000, note="a" * 300).encode()
     store.put("o.csv", before)
 
     replaced = threading.Event()
@@ -448,7 +448,7 @@ def test_an_object_replaced_during_a_run_stops_it_before_its_last_rows_and_is_re
 def test_an_object_that_goes_during_a_run_stops_it(
     store: Store, written: Callable[..., Path], door: Door, ledger: Ledger
 ) -> None:
-    store.put("o.csv", orders_csv(40_000, note="a" * 60).encode())
+    store.put("o.csv", orders_csv(40_000, note="a" * 300).encode())
 
     def remove(_body: bytes) -> Reply:
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].delete_object(BUCKET, "o.csv")
@@ -470,7 +470,7 @@ def test_a_store_that_dies_on_the_way_stops_the_run_resumable_and_the_next_one_e
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "READ_BYTES", 1 << 16)
-    csv = orders_csv(count := 60_000, note="n" * 60).encode()
+    csv = orders_csv(count := 60_000, note="n" * 200).encode()
     forms = {
         "o.csv": csv,
         "o.csv.gz": gzip.compress(csv, 0),
@@ -576,7 +576,7 @@ def test_credentials_that_expire_on_the_way_leave_a_run_that_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "READ_BYTES", 1 << 16)
-    store.put("o.csv", orders_csv(30_000, note="n" * 60).encode())
+    store.put("o.csv", orders_csv(30_000, note="n" * 400).encode())
     expired = Answer("403 Forbidden", "ExpiredToken", f"The token {TOKEN} has expired")
     store.gate = lambda _method, _path: expired if ledger.arrivals else None
     mapping = written(store.uri("o.csv"))

@@ -21,7 +21,7 @@ from backfill.source.dialect import Dialect
 from backfill.source.files import READ_FAULTS, open_raw
 from backfill.source.header import header_of, unreadable
 from backfill.source.parts import Parts, Unbroken, is_whole
-from backfill.source.place import BEGIN
+from backfill.source.place import BEGIN, STEP_BYTES
 from backfill.source.ragged import RAGGED_MAX, no_rows, nulls, quiet, with_ragged
 from backfill.source.recode import is_utf8, mark, open_text, unmark, unmarked
 from backfill.source.span import Broken, Span
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
     from backfill.source.place import Place
 
-BLOCK_BYTES: Final = 3 << 19
+BLOCK_BYTES: Final = STEP_BYTES // 5
 """A row that spans more than two blocks is refused by the parser. Larger blocks cost memory, and
-smaller ones time: what is done once a record batch weighs as much as what is done once a row."""
+smaller ones time: what is done once a record batch weighs as much as what is done once a row. So
+many fill a part that no small one is left at its end."""
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * ROW_BYTES_MAX))
 """Python's own limit, 128 KiB, is below ours: a ragged row must not lose its cells by it."""
