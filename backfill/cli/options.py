@@ -153,6 +153,11 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return delivery_options(command)
 
 
+DECAY_MS: Final = 400
+"""How long memory that was given back is kept for the next record batch: 1000 as Arrow has it is
+15 MB more at the peak, 200 a twentieth more CPU."""
+
+
 def make_arrow_light() -> None:
     """Make pyarrow cost less start-up and memory, before it makes its first array.
 
@@ -166,6 +171,7 @@ def make_arrow_light() -> None:
     is_chosen = "ARROW_DEFAULT_MEMORY_POOL" in os.environ
     if not is_chosen and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
+        pa.jemalloc_set_decay_ms(DECAY_MS)
     shim = getattr(pa.lib, "_pandas_api", None)
     if shim is None or "pandas" in sys.modules:
         return

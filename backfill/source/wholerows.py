@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 1 << 18
 ROW_BYTES_MAX: Final = 2 << 20
-"""Arrow takes every row up to a block of 1.6 MiB, some up to two, and none above."""
+"""Arrow takes every row up to a block of 1.3 MiB, some up to two such, and none above."""
 
 HEAD_BYTES: Final = 1 << 12
 """How much is kept of a row that is too long."""
