@@ -288,7 +288,7 @@ class Batcher:
             room = self._limits.body_bytes - len(OPEN) - len(CLOSE) + 1 - state.body_bytes
             last = int(at.searchsorted(at[first] + room, "right")) - 1
             allowed = messages[first] + self._limits.messages - state.messages
-            if messages[last] > allowed:
+            if last > first and messages[last] > allowed:
                 last = int(messages.searchsorted(allowed, "right")) - 1
             if last <= first and state.pieces:
                 yield self._cut(lane, int(part.rows[row_at[first]]), [span])

@@ -73,7 +73,7 @@ class _Search:
             return []
         if heard.is_size:
             return [*_cut(part, (rows + 1) // 2)]
-        named = [at for at in heard.named if at < rows]
+        named = sorted({at for at in heard.named if at < rows})  # in whatever order they came
         if not named or not self._is_trusted or rows < self._named_min:
             return (yield from self._halves(part))
         if self._is_ordered:

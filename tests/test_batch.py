@@ -317,6 +317,16 @@ def test_a_row_over_the_limit_goes_alone() -> None:
     assert len(found[1].body) > 200
 
 
+def test_a_row_over_the_limit_that_waits_in_its_lane_takes_no_other_along() -> None:
+    """Found by the property above: the room that is left is then below none."""
+    texts = ["," + message(row, 0, 500 if row == 1 else 1) for row in range(4)]
+    batcher = Batcher([0], Limits(200, 2))
+    first, second = whole(texts[:2]), whole(texts[2:])
+    later = replace(second, span=replace(second.span, start=2), rows=second.rows + 2)
+    found = [*batcher.add(first), *batcher.add(later), *batcher.flush()]
+    assert [batch.rows.tolist() for batch in found] == [[0], [1], [2, 3]]
+
+
 def test_a_body_may_have_exactly_the_limit() -> None:
     texts = ["," + message(row, 0, 10) for row in range(4)]
     two = ENVELOPE + sum(len(text.encode()) for text in texts[:2]) - 1

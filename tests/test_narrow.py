@@ -107,6 +107,17 @@ def test_a_row_that_is_named_rightly_costs_three_requests_more_or_less(*, is_ord
         assert len(far.sent) <= 4
 
 
+@pytest.mark.parametrize("is_ordered", [True, False])
+@pytest.mark.parametrize("names", WITNESS_OF)
+def test_rows_that_are_all_at_fault_are_refused_in_whatever_order_they_are_named(
+    names: str, *, is_ordered: bool
+) -> None:
+    for count in range(1, 12):
+        far = Far({*range(count)}, WITNESS_OF[names])
+        assert narrowed(count, far, is_ordered=is_ordered) == [*range(count)]
+        assert not far.delivered
+
+
 @given(
     st.integers(1, 120),
     st.data(),
