@@ -391,11 +391,13 @@ def value_of(text: str, row: dict[str, V]) -> Any:
 
 
 def row_of(cells: dict[str, Any]) -> dict[str, V]:
-    """The cells of a row as values; a float has the digits that Arrow writes."""
+    """The cells of a row as values; a float has the digits that Arrow writes, a tiny one "1e-9"."""
     made = {name: V(cell) for name, cell in cells.items()}
     for name, cell in cells.items():
         if isinstance(cell, float):
-            made[name] = V(cell, format(Decimal(repr(cell)), "f").removesuffix(".0"))
+            plain = format(Decimal(repr(cell)), "f").removesuffix(".0")
+            is_tiny = 0 < abs(cell) < 1e-6
+            made[name] = V(cell, repr(cell).replace("e-0", "e-") if is_tiny else plain)
     return made
 
 

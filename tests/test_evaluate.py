@@ -260,6 +260,7 @@ def expected(text: str, rows: list[dict[str, Any]]) -> list[Any]:
 @example("round(d1 / 8, 2)", [{"d1": Decimal("1.005")}, {"d1": Decimal("-0.1")}])
 @example("f1 * 3", [{"f1": 0.1}, {"f1": 1e22}, {"f1": 5e-324}, {"f1": -0.0}])
 @example("f1 + 0.2 == 0.3", [{"f1": 0.1}])
+@example("concat(f1, b1)", [{"f1": 1e-9, "b1": True}, {"f1": 1e-6, "b1": True}])
 def test_a_compiled_expression_gives_what_python_gives(
     text: str, rows: list[dict[str, Any]]
 ) -> None:

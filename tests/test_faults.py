@@ -325,7 +325,8 @@ def test_a_fault_that_stays_stops_the_run_and_the_same_command_goes_on_after_it(
     write: Callable[..., Path], door: Door, case: Lasting
 ) -> None:
     mapping = write("track", 30)
-    how = {"batch_messages": 10, "connections": 2, "max_outage_s": 0.25}
+    patience_s = 0.25 if case.code == 4 else 30  # a busy machine is no outage
+    how = {"batch_messages": 10, "connections": 2, "max_outage_s": patience_s}
     with Raw(lambda number: GOOD if number == 1 else case.fault) as raw:
         done = door(mapping, to=raw.url, **how)
         assert (done["exit_code"], done["error"]["where"]) == (case.code, raw.url)
