@@ -56,7 +56,8 @@ ANY_OF: Final = {
 TIMED: Final = {"track", "page", "screen"}
 TRUE: Final = ["true", "t", "yes", "y", "1"]
 FALSE: Final = ["false", "f", "no", "n", "0"]
-SPACES: Final = " \t\n\r\v\f"
+SPACES: Final = None
+"""What `str.strip` takes away: white space as Unicode has it, U+2028 too."""
 
 
 class UnreadableError(Exception):
