@@ -83,6 +83,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
+    """None of a plain 200, which has none that matter."""
     body: bytes = field(repr=False)
     is_cut: bool = False
     """Whether it was longer than ANSWER_BYTES_MAX."""
@@ -202,6 +203,8 @@ class Wire:
                 if self._kept is None:
                     return self._first(body)
                 answer = self._kept.ask(body, self._deadline_s)
+                if isinstance(answer, bytes):
+                    return Answer(200, {}, answer)
                 try:
                     return _read(answer, partial(rest, answer))
                 finally:

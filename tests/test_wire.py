@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import http.client
+import io
 import shutil
 import socket
 import ssl
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backfill import spec
 from backfill.errors import UsageError
-from backfill.kept import Kept, rest
+from backfill.kept import Kept, plain_body, rest
 from backfill.whole import Final, missing
 from backfill.wire import (
     ANSWER_BYTES_MAX,
@@ -550,6 +553,72 @@ def test_an_answer_that_drips_to_a_small_request_ends_at_the_deadline(*, is_kept
         assert 0.5 < time.monotonic() - begun_s < 2.5
 
 
+FIELDS = [
+    *(
+        b"Date: Mon, 30 Nov 2026 18:00:00 GMT",
+        b"Content-Type: application/json",
+        b"X-Odd:",
+        b"a:b:c",
+    ),
+    *(b"Content-Length: 2", b"content-length:2", b"Content-Length: 3", b"Content-Length: +2"),
+    *(b"Content-Length: 2, 2", b"Transfer-Encoding: chunked", b"transfer-encoding : identity"),
+    *(b"Connection: close", b"Connection: Keep-Alive", b"connection: keep-alive, close"),
+    *(b"Content-Encoding: gzip", b"Retry-After: 7", b" folded", b"no colon", b"\xe9: 1", b": none"),
+]
+BEGINS = [b"HTTP/1.1 200 OK", b"HTTP/1.1 200", b"http/1.1 200 OK", b"HTTP/1.0 200 OK"]
+BEGINS += [b"HTTP/1.1 204 OK", b"HTTP/1.1 2000", b"HTTP/1.1 100 Continue", b"200 OK", b""]
+
+
+class Stream:
+    """A socket that has said all it will say."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        """Return all of it."""
+        return io.BytesIO(self._data)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(
+    begin=st.sampled_from(BEGINS[:1] * 6 + BEGINS),
+    fields=st.lists(st.sampled_from(FIELDS), max_size=4),
+    end=st.sampled_from([b"\r\n\r\n"] * 6 + [b"\n\n", b"\r\n", b"\r\n\r\n\r\n", b""]),
+    body=st.sampled_from([b"{}", b"", b"{} ", b"{}HTTP/1.1 500", b"{"]),
+)
+def test_what_is_read_without_a_parser_is_what_the_parser_reads(
+    begin: bytes, fields: list[bytes], end: bytes, body: bytes
+) -> None:
+    stream = b"\r\n".join([begin, *fields]) + end + body
+    found = plain_body(stream)
+    if found is None:
+        return
+    parsed = http.client.HTTPResponse(Stream(stream), method="POST")  # type: ignore[arg-type]
+    parsed.begin()
+    assert (parsed.status, parsed.version, parsed.will_close) == (200, 11, False)
+    assert not parsed.chunked
+    assert parsed.headers.get_all("content-length") == [str(len(found))]
+    assert not parsed.msg.defects
+    assert parsed.getheader("content-encoding") is None
+    assert parsed.getheader("retry-after") is None
+    assert (parsed.read(), stream.endswith(found)) == (found, True)
+    assert parsed.fp is None, "nothing is left of it"
+
+
+def test_the_answers_of_usual_servers_are_read_without_a_parser() -> None:
+    heads = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        (
+            b"HTTP/1.1 200 \r\nDate: Mon\r\nContent-Type: application/json\r\ncontent-length: 2\r\n"
+            b"Connection: keep-alive\r\nVary: Origin\r\n\r\n"
+        ),
+    ]
+    assert [plain_body(head + b"{}") for head in heads] == [b"{}", b"{}"]
+    assert [plain_body(head + b"{}x") for head in heads] == [None, None]
+    assert [plain_body(head + b"{") for head in heads] == [None, None]
+
+
 def test_an_answer_to_half_a_request_on_a_kept_connection_is_known_for_that() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -557,6 +626,7 @@ def test_an_answer_to_half_a_request_on_a_kept_connection_is_known_for_that() ->
         theirs.shutdown(socket.SHUT_RD)
         kept = Kept(ours, ("host", "/v1/batch"), {})
         found = kept.ask(BODY, 5.0)
+        assert isinstance(found, Final)
         assert found.is_early
         told = missing(found, rest(found, 99), is_open=False)
         found.close()
@@ -744,7 +814,8 @@ def test_a_traceback_with_locals_of_an_interrupt_on_a_kept_connection_shows_no_k
     def broken(_self: Any) -> None:
         raise KeyboardInterrupt
 
-    with serving(always(GOOD), is_kept=True) as (_, wire):
+    odd = GOOD.replace(b"200 OK", b"200 OK\r\nRetry-After: 7")  # a plain one needs no parser
+    with serving(always(odd), is_kept=True) as (_, wire):
         monkeypatch.setattr(Final, "begin", broken)
         with pytest.raises(KeyboardInterrupt) as caught:
             wire.post(BODY)
