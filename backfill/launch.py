@@ -68,6 +68,8 @@ class Settings:
     key_file: str | None = None
     log_echo: str | None = None
     command: str = ""
+    is_alone: bool = False
+    """Whether this process is the run's own: then it may fork another one that encodes."""
     hear: Callable[[str, dict[str, Any]], None] = field(default=lambda _what, _facts: None)
     """Told what goes into the log, by any thread."""
     tell: Callable[[str], None] = field(default=lambda _words: None)
@@ -244,6 +246,7 @@ def _options(plan: Plan, settings: Settings, destination: str) -> Options:
         limit=settings.limit,
         max_rejects=settings.max_rejects,
         connections=settings.connections or delivery.connections,
+        is_alone=settings.is_alone,
         log_echo=settings.log_echo,
         tell=settings.tell,
         samples=Samples(settings.samples),

@@ -55,6 +55,14 @@ class Name(NamedTuple):
 OTHERS: Final = Name("", "")
 
 
+class Learnt(NamedTuple):
+    """What one `Legend` numbered that another does not know of yet."""
+
+    names: list[Name]
+    """Those that follow the ones it knows."""
+    traits: list[list[str]]
+
+
 def number_of(name: Name, names: list[Name], numbers: dict[Name, int]) -> int:
     """Return the number of a name, a new one where there is room; else 0, that of the others."""
     if name not in numbers:
@@ -86,6 +94,19 @@ class Legend:
         self._numbers: dict[Name, int] = {}
         self._cells: dict[str, tuple[pa.Array, np.ndarray]] = {}
         self._lock = threading.Lock()
+        self._told = (1, 0)
+
+    def news(self) -> Learnt | None:
+        """Return what was numbered since this was last asked."""
+        before, self._told = self._told, (len(self.names), sum(map(len, self.traits)))
+        return None if self._told == before else Learnt(self.names[before[0] :], self.traits)
+
+    def learn(self, learnt: Learnt) -> None:
+        """Take over what another numbered, who began with the same."""
+        with self._lock:
+            for name in learnt.names:
+                self._number(name)
+            self.traits[:] = learnt.traits
 
     def number(self, name: Name) -> int:
         """Return the number of a name; that of the others where there are too many."""

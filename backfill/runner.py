@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from backfill.apart import encoder
 from backfill.checkpoint import FileState, State, Store, unwritable
 from backfill.delivered import doubling
 from backfill.durable import make_folder
@@ -72,6 +73,8 @@ class Options:
     limit: int | None = None
     max_rejects: str | None = None
     connections: int = 8
+    is_alone: bool = False
+    """Whether the process is the run's own, and may be forked."""
     log_echo: str | None = None
     proxy: str | None = None
     """What stands between this machine and the destination, without its password."""
@@ -232,7 +235,12 @@ def _begun(plan: Plan, options: Options) -> State:
 
 
 def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
-    run = Run(delivery, 2 * books.options.connections, stop.event)
+    with encoder(books.plan, is_alone=books.options.is_alone) as encode:
+        _go_through(books, Run(delivery, 2 * books.options.connections, stop.event, encode), stop)
+    check_rejects(books.state.counts, books.options.max_rejects, books.rejects.path, is_over=True)
+
+
+def _go_through(books: _Books, run: Run, stop: Stop) -> None:
     for shard in books.plan.shards:
         mark = books.marks.pop(shard.index, None)
         if mark is None:
@@ -254,8 +262,6 @@ def _iterate(books: _Books, delivery: Delivery, stop: Stop) -> None:
         if row_stop is None or file_state.rows < row_stop:
             file_state.finish()
             _save(books)
-    counts, allowed = books.state.counts, books.options.max_rejects
-    check_rejects(counts, allowed, books.rejects.path, is_over=True)
 
 
 def _row_stop(books: _Books, index: int) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from backfill.ahead import ahead, beside
+from backfill.apart import here
 from backfill.batch import Batcher
 from backfill.codes import Code, words
 from backfill.deliver import Delivery, Failed, Unsent
@@ -17,7 +17,6 @@ from backfill.errand import Effort, Settled
 from backfill.errors import BackfillError
 from backfill.figures import LONGEST_SHOWN, tallied
 from backfill.known import no_prints
-from backfill.pipeline import encodings
 from backfill.reading import open_shard, spans
 from backfill.source import Places
 from backfill.spec import RECENT_S
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from backfill.batch import Batch
+    from backfill.apart import Encode
+    from backfill.batch import Batch, Encodings, Limits
     from backfill.figures import Tally
     from backfill.marks import Legend
     from backfill.plan import Job, Shard
@@ -125,6 +125,7 @@ class Run:
     """Batches between sent and durably settled, at most."""
     stop: threading.Event
     """Set from outside: read no more, drain, save."""
+    encode: Encode = here
     clock: Callable[[], float] = time.monotonic
 
 
@@ -135,7 +136,7 @@ def run_shard(
 
     Raises the BackfillError that stopped the delivery, after all that was settled is yielded.
     """
-    flow = _Flow(job, shard, mark, row_stop)
+    flow = _Flow(job, shard, run.encode, mark, row_stop)
     credit, drain_until_s = run.window, float("inf")
     settled: list[Settled] = []
     while True:
@@ -202,7 +203,9 @@ def _silently(batch: Batch) -> Settled:
 class _Flow:
     """The batches of a file, made only when there is room for them."""
 
-    def __init__(self, job: Job, shard: Shard, mark: Watermark, row_stop: int | None) -> None:
+    def __init__(
+        self, job: Job, shard: Shard, encode: Encode, mark: Watermark, row_stop: int | None
+    ) -> None:
         self.read = open_shard(job, shard)
         self.mark = mark
         self.position = mark.low
@@ -212,7 +215,8 @@ class _Flow:
         self.places = Places()
         self.places.note(shard.file.place)  # it stays known where a stop comes before the first row
         self._is_ended = False
-        self._batches = self._make(job, shard, row_stop)
+        found = spans(self.read, mark.low, row_stop, job.grouping)
+        self._batches = self._make(encode(job, shard, found, mark), job.limits)
 
     @property
     def is_over(self) -> bool:
@@ -241,12 +245,10 @@ class _Flow:
         self._is_ended = batch is None
         return batch
 
-    def _make(self, job: Job, shard: Shard, row_stop: int | None) -> Iterator[Batch]:
-        batcher = Batcher(self.mark.starts, job.limits)
+    def _make(self, made: Iterator[Encodings], limits: Limits) -> Iterator[Batch]:
+        batcher = Batcher(self.mark.starts, limits)
         try:
-            found = spans(self.read, self.mark.low, row_stop, job.grouping)
-            made = (encodings(job, shard, span, self.mark) for span in ahead(found))
-            for given in beside(made, lambda given: given.texts.join()):
+            for given in made:
                 self.position = given.span.stop
                 self.places.note(given.span.place)
                 self.highest = highest_of(self.highest, given.highest)

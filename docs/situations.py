@@ -141,6 +141,7 @@ OWN: Final[Chapter] = {
     "backfill failed: … at …": "run again with `-v` and report it; the state is saved",
     "the books do not balance: …": "report it with the run's `log.jsonl`: rows read and rows"
     " settled differ",
+    "encoding failed: …": "please report it",
     "a sender failed: …": "report it; the same command goes on",
     "cannot be written: …": "of stdout: what was done is saved; `backfill status` tells it",
 }
@@ -152,6 +153,8 @@ LATER: Final[Chapter] = {
     "the file … while it was being read": "let the export come to rest, then run the same command:"
     " it says what it finds changed",
     "… while it was being read": "correct what the store says, then run the same command",
+    "the process that encodes …, as happens when memory runs out": "give it memory, or see what killed it;"
+    " the same command goes on",
     "no answer: …": "of `ping`: check the network and the address",
     "it is busy: answered …": "of `ping`: ask again later",
 }

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from backfill import runner, shard
+from backfill import apart, runner, shard
 from backfill.batch import Encodings, Limits
 from backfill.checkpoint import FileState, State
 from backfill.deliver import Delivery, Failed, Unsent
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from backfill.apart import Encode
     from backfill.batch import Batch
     from backfill.errand import Came, Errand
     from backfill.shard import Told
@@ -911,14 +912,14 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], None]:
     def encodings(_job: Job, shard_: Shard, span: Span, mark: Watermark) -> Encodings:
         return worlds[-1].encodings(shard_, span, mark)
 
-    def run(delivery: Delivery, window: int, stop: threading.Event) -> shard.Run:
-        return shard.Run(delivery, window, stop, worlds[-1].clock)
+    def run(delivery: Delivery, window: int, stop: threading.Event, encode: Encode) -> shard.Run:
+        return shard.Run(delivery, window, stop, encode, worlds[-1].clock)
 
     monkeypatch.setattr(shard, "open_shard", open_shard)
-    monkeypatch.setattr(shard, "encodings", encodings)
+    monkeypatch.setattr(apart, "encodings", encodings)
     # a world has one clock and one thread: what comes next waits for its turn
-    monkeypatch.setattr(shard, "ahead", iter)
-    monkeypatch.setattr(shard, "beside", finished)
+    monkeypatch.setattr(apart, "ahead", iter)
+    monkeypatch.setattr(apart, "beside", finished)
     monkeypatch.setattr(files, "check_unchanged", lambda _file: None)  # there are no files
     monkeypatch.setattr(runner, "Run", run)
     monkeypatch.setattr(runner, "now_text", lambda: "2026-11-21T12:00:00Z")

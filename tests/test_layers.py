@@ -62,6 +62,8 @@ ROOMS: Final = (
         "reading",
         "pipeline",
         "ahead",
+        "slots",
+        "apart",
     ),
     *(
         "answer",

@@ -201,4 +201,4 @@ def settings_of(**given: Any) -> Settings:
     from backfill.launch import Settings  # noqa: PLC0415  heavy, and --help needs none of it
 
     resuming = [word for word in sys.argv[1:] if word not in BEGIN_AGAIN]
-    return Settings(**given, command=shlex.join(["backfill", *resuming]))
+    return Settings(**given, command=shlex.join(["backfill", *resuming]), is_alone=True)
