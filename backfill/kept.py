@@ -27,9 +27,8 @@ FIELD: Final = (
     rb"[!#$%&'*+.^_`|~0-9a-z-]+:[\t -~]*|connection: *keep-alive)\r\n"
 )
 PLAIN: Final = re.compile(
-    rb"HTTP/1\.1 200(?: [\t -~]*)?\r\n(?:%s){0,40}content-length: *([0-9]{1,4})\r\n(?:%s){0,40}\r\n"
-    % (FIELD, FIELD),
-    re.IGNORECASE,
+    rb"HTTP/1\.1 200(?: [\t -~]*)?\r\n"
+    rb"(?i:(?:%s){0,40}content-length: *([0-9]{1,4})\r\n(?:%s){0,40})\r\n" % (FIELD, FIELD)
 )
 """The head of an answer that needs no parser: 200, short, of a length said once, kept alive."""
 
