@@ -24,16 +24,16 @@ ITEMS_MAX: Final = 1
 _END: Any = object()
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item], most: int = ITEMS_MAX) -> Iterator[Item]:
     """Yield the items, which are taken in a thread of its own, a few ahead of who asks.
 
-    What taking one raises comes after those before it. Once nobody asks any more, the thread ends
+    most: how many. What taking one raises comes after those before it. Once nobody asks any more, the thread ends
     with the item that is being taken.
     """
     pool = ThreadPoolExecutor(1, "reader")
     coming: deque[Future[Item]] = deque()
     try:
-        for _ in range(ITEMS_MAX):
+        for _ in range(most):
             coming.append(pool.submit(next, items, _END))
         while (item := coming.popleft().result()) is not _END:
             coming.append(pool.submit(next, items, _END))

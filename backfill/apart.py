@@ -135,7 +135,7 @@ class Apart:
         self, _job: Job, shard: Shard, spans: Iterator[Span], mark: Watermark
     ) -> Iterator[Encodings]:
         """Encode the spans of a file. What reading one raises comes after those before it."""
-        sent = ahead(self.sent(shard, spans, Watermark.load(mark.dump())))
+        sent = ahead(self.sent(shard, spans, Watermark.load(mark.dump())), SPAN_SLOTS)
         waiting: deque[Span] = deque()
         fault: BackfillError | None = None
         is_over = False
