@@ -27,8 +27,8 @@ _END: Any = object()
 def ahead(items: Iterator[Item], most: int = ITEMS_MAX) -> Iterator[Item]:
     """Yield the items, which are taken in a thread of its own, a few ahead of who asks.
 
-    most: how many. What taking one raises comes after those before it. Once nobody asks any more, the thread ends
-    with the item that is being taken.
+    most: how many. What taking one raises comes after those before it. Once nobody asks any more,
+    the thread ends with the item that is being taken.
     """
     pool = ThreadPoolExecutor(1, "reader")
     coming: deque[Future[Item]] = deque()

@@ -7,6 +7,7 @@ not sent (rejected, held, settled before). What was measured is what is sent.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from backfill.piece import (
     body_of,
     bounds,
     count_before,
+    firsts,
     joined,
     marks,
     no_rows,
@@ -80,7 +82,7 @@ class Encodings:
     @property
     def firsts(self) -> np.ndarray:
         """The first row of the file that each text stands for."""
-        return self.rows if self.sizes is None else self.rows[_firsts(self.sizes)]
+        return self.rows if self.sizes is None else self.rows[firsts(self.sizes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Batch:
     """The rows of the file that are sent, in order."""
     pieces: list[Piece] = field(repr=False)
     """What the body is made of, until it is."""
-    bounds: np.ndarray = field(repr=False)
-    """n + 1 places in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
+    ends: list[np.ndarray] = field(repr=False)
+    """Of each piece: where its texts begin among all of its span, and where the last one ends."""
     sizes: np.ndarray = field(repr=False)
     """How many rows each of the n texts stands for."""
     messages: np.ndarray = field(repr=False)
@@ -124,7 +126,13 @@ class Batch:
     @property
     def body_bytes(self) -> int:
         """How long the body is."""
-        return int(self.bounds[-1]) - 1 + len(CLOSE) if len(self.sizes) else len(OPEN + CLOSE)
+        size = sum(int(ends[-1] - ends[0]) for ends in self.ends)
+        return len(OPEN) + size - bool(self.ends) + len(CLOSE)
+
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """N + 1 places in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
+        return bounds(self.ends)
 
     @property
     def body(self) -> bytes:
@@ -250,7 +258,7 @@ class Batcher:
             return
         first = given.span.start
         lane_of_rows = given.lane[given.rows - first]
-        lane_of_texts = lane_of_rows if given.sizes is None else lane_of_rows[_firsts(sizes)]
+        lane_of_texts = lane_of_rows if given.sizes is None else lane_of_rows[firsts(sizes)]
         order = np.argsort(lane_of_texts, kind="stable")
         texts = given.texts.take(order)
         cuts = np.searchsorted(lane_of_texts[order], np.arange(len(self._lanes) + 1))
@@ -322,7 +330,7 @@ class Batcher:
             stop=stop,
             rows=joined([piece.rows for piece in state.pieces]),
             pieces=state.pieces,
-            bounds=bounds(state.pieces),
+            ends=[piece.texts.ends[piece.first : piece.last + 1] for piece in state.pieces],
             sizes=joined([piece.sizes for piece in state.pieces]),
             messages=joined([piece.messages for piece in state.pieces]),
             rejects=before(state.rejects, stop),
@@ -340,9 +348,3 @@ class Batcher:
         state.rejects, state.held = beyond(state.rejects, stop), beyond(state.held, stop)
         state.spans = spans
         return batch
-
-
-def _firsts(sizes: np.ndarray) -> np.ndarray:
-    """Return where the rows of each text begin among the rows of all."""
-    found: np.ndarray = np.cumsum(sizes) - sizes
-    return found

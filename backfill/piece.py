@@ -75,13 +75,21 @@ def marks(pieces: list[Piece]) -> np.ndarray:
     return np.concatenate(found, axis=1) if found else no_marks()
 
 
-def bounds(pieces: list[Piece]) -> np.ndarray:
-    """Return where each row begins in the body; the last place is after a comma not there."""
+def firsts(sizes: np.ndarray) -> np.ndarray:
+    """Return where the rows of each text begin among the rows of all."""
+    found: np.ndarray = np.cumsum(sizes) - sizes
+    return found
+
+
+def bounds(pieces: list[np.ndarray]) -> np.ndarray:
+    """Return where each text begins in the body; the last place is after a comma not there.
+
+    pieces: where the texts of each begin among others, and where the last one ends.
+    """
     found, at = [], len(OPEN)
-    for piece in pieces:
-        ends = piece.texts.ends[piece.first : piece.last]
-        found.append(ends + (at - piece.texts.ends[piece.first]))
-        at += piece.body_bytes
+    for ends in pieces:
+        found.append(ends[:-1] + (at - ends[0]))
+        at += int(ends[-1] - ends[0])
     return np.append(joined(found), at)
 
 

@@ -61,12 +61,12 @@ def _may_be_too_long(batch: pa.RecordBatch) -> bool:
     Each byte of a cell may have been two, and each cell had up to two quotes and a delimiter.
     """
     most = ROW_BYTES_MAX // 2 - 3 * batch.num_columns
-    if batch.nbytes <= most:
+    if batch.nbytes <= most or not batch.num_rows:
         return False
-    cells_bytes = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        cells_bytes += np.diff(offsets(column))
-    return bool(len(cells_bytes)) and int(cells_bytes.max()) > most
+    sizes = [np.diff(offsets(column)) for column in batch.columns]
+    if sum(int(size.max()) for size in sizes) <= most:  # the longest cells, were they of one row
+        return False
+    return bool(np.sum(sizes, axis=0, dtype=np.int64).max() > most)
 
 
 class CsvReader:
