@@ -19,6 +19,7 @@ from backfill.marks import no_marks
 from backfill.piece import (
     CLOSE,
     OPEN,
+    Part,
     Piece,
     before,
     beyond,
@@ -148,6 +149,10 @@ class Batch:
             self.pieces.clear()
             assert len(self.body) == self.body_bytes, "not as long as was measured"
 
+    def drop(self) -> None:
+        """Let the body go: the batch is settled, and only waits for that to be written down."""
+        self.__dict__["_body"] = b""
+
     def newer_than(self, instant_ms: int) -> int:
         """Count the timestamps after an instant."""
         if self.times is None or self.times[1] <= instant_ms:
@@ -174,23 +179,6 @@ class Batch:
         """Return a body with only the texts of these ranges [first, last) of this batch."""
         texts = [self.body[self.bounds[first] : self.bounds[last] - 1] for first, last in ranges]
         return OPEN + b",".join(texts) + CLOSE
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The texts of one span in one lane, in order."""
-
-    texts: Texts
-    rows: np.ndarray
-    sizes: np.ndarray
-    messages: np.ndarray
-    times: list[np.ndarray]
-    rejects: pa.Table
-    held: pa.Table
-    quiet: tuple[np.ndarray, ...]
-    """The rows that are filtered, and those that are unchanged."""
-    prints: np.ndarray
-    marks: np.ndarray
 
 
 @dataclass
@@ -236,12 +224,12 @@ class Batcher:
             if state.end > state.start:
                 yield self._cut(lane, state.end, [])
 
-    def _by_lane(self, given: Encodings) -> Iterator[tuple[int, _Part]]:
+    def _by_lane(self, given: Encodings) -> Iterator[tuple[int, Part]]:
         count = len(given.texts)
         ones = np.ones(count, np.int64)
         sizes = ones if given.sizes is None else given.sizes
         messages = ones if given.messages is None else given.messages
-        whole = _Part(
+        whole = Part(
             given.texts,
             given.rows,
             sizes,
@@ -271,7 +259,7 @@ class Batcher:
             )
             yield (
                 lane,
-                _Part(
+                Part(
                     texts.slice(begin, end),
                     given.rows[lane_of_rows == lane],
                     sizes[at],
@@ -285,7 +273,7 @@ class Batcher:
                 ),
             )
 
-    def _fill(self, lane: int, part: _Part, span: Span) -> Iterator[Batch]:
+    def _fill(self, lane: int, part: Part, span: Span) -> Iterator[Batch]:
         """Cut by the bytes of the texts, each with its comma, and by the count of messages."""
         state = self._lanes[lane]
         at = part.texts.ends

@@ -223,6 +223,7 @@ def errand(batch: Batch, line: Line, *, is_ordered: bool) -> Errand:
         try:
             part = steps.send(heard)
         except StopIteration as end:
+            batch.drop()
             return Settled(batch, end.value, tally.effort())
 
 

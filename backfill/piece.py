@@ -20,6 +20,23 @@ OPEN: Final = b'{"batch":['
 CLOSE: Final = b"]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The texts of one span in one lane, in order."""
+
+    texts: Texts
+    rows: np.ndarray
+    sizes: np.ndarray
+    messages: np.ndarray
+    times: list[np.ndarray]
+    rejects: pa.Table
+    held: pa.Table
+    quiet: tuple[np.ndarray, ...]
+    """The rows that are filtered, and those that are unchanged."""
+    prints: np.ndarray
+    marks: np.ndarray
+
+
 @dataclass
 class Piece:
     """Neighbouring texts of one span: those of [first, last) among all of it."""
