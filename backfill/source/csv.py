@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from backfill.source.files import SourceFile
     from backfill.source.place import Place
 
-BLOCK_BYTES: Final = STEP_BYTES // 8
+BLOCK_BYTES: Final = STEP_BYTES // 7
 """A row that spans more than two blocks is refused by the parser. Larger blocks cost memory, and
 smaller ones time: what is done once a record batch weighs as much as what is done once a row. So
 many fill a part that no small one is left at its end."""
