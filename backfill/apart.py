@@ -52,6 +52,8 @@ TEXT_BYTES: Final = 1 << 18
 CELL_BYTES: Final = 1 << 12
 """Smaller buffers are copied rather than kept."""
 
+OPENED: Final = Path("/proc/self/fd")
+
 DEAF_TO: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal or a supervisor sends these to all processes; ours drains, and ends the other."""
 
@@ -71,14 +73,23 @@ def encoder(plan: Plan, *, is_alone: bool) -> Iterator[Encode]:
 
     is_alone: whether this process may be forked: it is a command's own, with no threads of a host.
     """
-    if not (is_alone and is_possible() and _size_of(plan) >= LEAST_BYTES):
+    is_wanted = is_alone and is_possible() and _size_of(plan) >= LEAST_BYTES
+    process = _begun(plan.job) if is_wanted else None
+    if process is None:
         yield here
         return
-    process = Apart(plan.job)
     try:
         yield process.encoded
     finally:
         process.close()
+
+
+def _begun(job: Job) -> Apart | None:
+    """Return a process, None where there can be no other one: it is only faster."""
+    try:
+        return Apart(job)
+    except OSError:
+        return None
 
 
 def _size_of(plan: Plan) -> int:
@@ -87,7 +98,7 @@ def _size_of(plan: Plan) -> int:
 
 def is_possible() -> bool:
     """Whether the system forks without harm, and has a second core to offer."""
-    return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    return sys.platform == "linux" and OPENED.is_dir() and len(os.sched_getaffinity(0)) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +226,7 @@ def _close_others(kept: set[int]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+    for number in [int(path.name) for path in OPENED.iterdir()]:
         if number > 2 and number not in kept:  # noqa: PLR2004
             with suppress(OSError):  # the one that listed them
                 os.close(number)

@@ -3,10 +3,11 @@
     python benchmarks/breakdown.py [ENTRANT] [--rows 500000] [--out DIR]
 
 ENTRANT: csv (the default), parquet, users, expressions, where, keys, wide. One run inside this
-process against the C sink, after a small one that pays for start-up. The public functions of the
-rooms are wrapped: each stage is the CPU time of its own thread without the stages that it calls.
-What no stage claims is named, too: the rest of Python's threads (glue between the rooms), and the
-threads of Arrow (reading ahead). Wrapping costs some 2 µs a call, a few calls a record batch.
+process, and the one it forks to encode, against the C sink, after a small one that pays for
+start-up. The public functions of the rooms are wrapped: each stage is the CPU time of its own
+thread without the stages that it calls. What no stage claims is named, too: the rest of Python's
+threads (glue between the rooms), of the process that encodes, and the threads of Arrow. Wrapping
+costs some 2 µs a call, a few calls a record batch.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import mmap
+import os
+import resource
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import page
 from arena import Arena
@@ -54,6 +58,8 @@ STAGES = (
     ("encode: the rest", "encode", "encode"),
     ("transform: the rest", "message", "draft"),
     ("rows to messages: the rest", "pipeline", "encodings"),
+    ("between the processes", "slots", "Way.put"),
+    ("between the processes", "slots", "Way.get"),
     ("batch", "batch", "Batcher.add"),
     ("batch", "batch", "Batcher.flush"),
     ("post", "wire", "Wire.post"),
@@ -73,6 +79,7 @@ STAGES = (
 
 GLUE = "glue of Python's threads (launch, runner, senders)"
 ARROW = "Arrow's own threads (reading ahead)"
+APART = "glue of the process that encodes"
 
 
 def watched(stages: Stages) -> None:
@@ -94,6 +101,7 @@ def run(source: Path, mapping: Path, port: int) -> None:
     from backfill.mapping import load_mapping  # noqa: PLC0415
     from backfill.runner import Stop  # noqa: PLC0415
 
+    os.environ["BACKFILL_PICTURES"] = "no"  # as in every run that is timed
     with TemporaryDirectory(dir=CACHE, prefix="state-") as state:
         settings = Settings(
             sources=(str(source),),
@@ -102,6 +110,7 @@ def run(source: Path, mapping: Path, port: int) -> None:
             batch_messages=100_000,
             state=Path(state),
             key_file=str(_key()),
+            is_alone=True,
         )
         (report,) = run_all([load_mapping(mapping)], settings, Stop())
     if report.exit_code:
@@ -127,17 +136,23 @@ def measured(name: str, rows: int) -> Figures:
     mapping = HERE / "mappings" / entrant.mapping
     importlib.import_module("backfill.launch")
     watched(stages)
+    apart = Told(stages)
     with arena.sink() as sink:
         run(first.source(arena.data), mapping, sink.port)
         stages.spent_s.clear()
+        apart.begin()
         arena.patience.quiet()
         threads.watch()
-        started_s, before_s = time.perf_counter(), time.process_time()
+        started_s, before_s = time.perf_counter(), _process_s()
         run(entrant.source(arena.data), mapping, sink.port)
-        whole_s, wall_s = time.process_time() - before_s, time.perf_counter() - started_s
+        whole_s, wall_s = _process_s() - before_s, time.perf_counter() - started_s
         python_s = threads.spent_s()
         counts = sink.counts()
-    found = added_up(stages.spent_s, python_s=python_s, whole_s=whole_s)
+    there = apart.spent_s(_children_s())
+    here_s = whole_s - sum(there.values())
+    found = added_up(stages.spent_s, python_s=python_s, whole_s=here_s)
+    for stage, spent_s in there.items():
+        found[stage] = found.get(stage, 0.0) + spent_s
     per_row = {stage: spent_s / rows * 1e9 for stage, spent_s in found.items()}
     return {
         "entrant": name,
@@ -147,6 +162,50 @@ def measured(name: str, rows: int) -> Figures:
         "whole_ns_per_row": whole_s / rows * 1e9,
         "wall_ns_per_row": wall_s / rows * 1e9,
     }
+
+
+class Told:
+    """What the process that encodes spends, by stage; it tells after each span."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._board = mmap.mmap(-1, 1 << 16)
+        self._before_s = 0.0
+        room = importlib.import_module("backfill.apart")
+        self._outcome, room.__dict__["_outcome"] = vars(room)["_outcome"], self._told
+        self._here = os.getpid()
+        self._begun = 0
+
+    def begin(self) -> None:
+        """Forget what was spent so far."""
+        self._before_s = _children_s()
+        self._board[:2] = b"{}"
+
+    def _told(self, job: Any, task: Any) -> Any:
+        if self._begun != os.getpid():  # what the other process spent before the fork is its own
+            self._begun = os.getpid()
+            self._stages.spent_s.clear()
+        found = self._outcome(job, task)
+        text = json.dumps(self._stages.spent_s).encode()
+        self._board[: len(text) + 1] = text + b"\0"
+        return found
+
+    def spent_s(self, children_s: float) -> dict[str, float]:
+        """Return seconds by stage, with what no stage claims; of no process, nothing."""
+        whole_s = children_s - self._before_s
+        text = self._board[:].split(b"\0")[0]
+        found: dict[str, float] = json.loads(text or b"{}")
+        return {**found, APART: whole_s - sum(found.values())} if whole_s > 0 else {}
+
+
+def _children_s() -> float:
+    """Return the CPU seconds of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _process_s() -> float:
+    return time.process_time() + _children_s()
 
 
 def added_up(spent_s: dict[str, float], *, python_s: float, whole_s: float) -> dict[str, float]:
@@ -160,7 +219,7 @@ def told(figures: Figures) -> str:
     order = [name for name, _, _ in STAGES]
     kinds = sorted(n for n in figures["ns_per_row"] if n.startswith("column: "))
     at = order.index("member: ids of people")
-    names = [*dict.fromkeys([*order[:at], *kinds, *order[at:], GLUE, ARROW])]
+    names = [*dict.fromkeys([*order[:at], *kinds, *order[at:], GLUE, APART, ARROW])]
     whole = figures["whole_ns_per_row"]
     rows = [
         (name, f"{ns:.0f}", f"{ns / whole:.0%}")

@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from loopback import BenchmarkError
 
 OUTPUT_SHOWN = 4000
+LOOK_S = 0.1
 BUSY_MAX = 0.08
 """Share of all cores that others may use on a machine that counts as quiet."""
 
@@ -27,6 +28,7 @@ class Usage:
     user_s: float
     system_s: float
     rss_bytes_max: int
+    """Where it had processes of its own, of all of them together."""
     stolen: float = 0.0
     """Share of all cores that the host gave to others meanwhile, 0 to 1."""
     output: str = field(default="", repr=False)
@@ -55,6 +57,9 @@ def measure(
 
     Raises BenchmarkError with the end of its output when it fails or takes longer than timeout_s.
 
+    Of several processes what they share is counted once (proportional set size), looked at ten
+    times a second: a peak shorter than that may be missed.
+
     The kernel counts our own memory into the child's peak, as the child is us until it execs: so
     the process that calls this must stay smaller than whatever it measures (no numpy, no pyarrow).
     """
@@ -64,7 +69,7 @@ def measure(
             command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            is_done = _wait(child.pid, timeout_s)
+            is_done, together = _wait(child.pid, timeout_s)
         finally:
             wall_s, stolen = time.perf_counter() - started_s, _stolen(ticks, _cpu_ticks())
             _kill_group(child.pid)
@@ -77,18 +82,45 @@ def measure(
         raise BenchmarkError(f"{name} was not done after {timeout_s:.0f} s; it said:\n{said}")
     if child.returncode:
         raise BenchmarkError(f"{name} ended with exit code {child.returncode}; it said:\n{said}")
-    return Usage(wall_s, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, stolen, text)
+    peak = max(used.ru_maxrss * 1024, together)
+    return Usage(wall_s, used.ru_utime, used.ru_stime, peak, stolen, text)
 
 
-def _wait(pid: int, timeout_s: float) -> bool:
-    """Wait for the end of a child without reaping it; False when it takes too long."""
-    handle = os.pidfd_open(pid)
+def _wait(pid: int, timeout_s: float) -> tuple[bool, int]:
+    """Wait for the end of a child without reaping it; False when it takes too long.
+
+    The number is the most bytes that it and its own processes were seen to have, 0 if it had none.
+    """
+    until_s = time.monotonic() + timeout_s
+    handle, most = os.pidfd_open(pid), 0
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        while not (is_done := bool(poll.poll(LOOK_S * 1000))) and time.monotonic() < until_s:
+            if len(family := _family(pid)) > 1:
+                most = max(most, sum(map(_share_of, family)))
+        return is_done, most
     finally:
         os.close(handle)
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and those that it and they have begun."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text("ascii").split():
+                found += _family(int(child))
+    return found
+
+
+def _share_of(pid: int) -> int:
+    """Return the bytes of a process; what it shares with others, by how many they are."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _kill_group(pid: int) -> None:

@@ -153,8 +153,8 @@ LATER: Final[Chapter] = {
     "the file … while it was being read": "let the export come to rest, then run the same command:"
     " it says what it finds changed",
     "… while it was being read": "correct what the store says, then run the same command",
-    "the process that encodes …, as happens when memory runs out": "give it memory, or see what killed it;"
-    " the same command goes on",
+    "the process that encodes …, as happens when memory runs out": "give it memory, or see what"
+    " killed it; the same command goes on",
     "no answer: …": "of `ping`: check the network and the address",
     "it is busy: answered …": "of `ping`: ask again later",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -131,6 +132,21 @@ def test_small_files_and_processes_of_others_are_encoded_in_threads(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})  # one core
     with encoder(plan, is_alone=True) as encode:
         assert encode is here
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "fork"])
+def test_where_no_other_process_can_be_threads_encode(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refused(*_: Any) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(apart, "LEAST_BYTES", 0)
+    monkeypatch.setattr(os, call, refused)
+    with encoder(planned(orders(10)), is_alone=True) as encode:
+        assert encode is here
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import arena
 import checking
@@ -29,7 +29,7 @@ from floor import Floor
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback import BenchmarkError, Counts, Manner, Sink, build
-from measure import Patience, Quiet, Usage
+from measure import Patience, Quiet, Usage, measure
 from scale import FULL, SMALL, Scale
 from stages import Stages
 
@@ -50,6 +50,22 @@ def counts(messages: int = 0, **given: Any) -> Counts:
     """Return what a sink counted."""
     found = dict.fromkeys(Counts.__slots__, 0) | {"requests": 1, "messages": messages}
     return Counts(**{**found, "bytes": 300 * messages, **given})
+
+
+TWO: Final = """
+import os, time
+mine = bytearray(os.urandom(1)) * 60_000_000
+if not os.fork():
+    more = bytearray(os.urandom(1)) * 60_000_000
+    time.sleep(1)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_the_memory_of_two_processes_is_that_of_both_and_what_they_share_counts_once() -> None:
+    used = measure([sys.executable, "-c", TWO], name="two", cwd=ROOT, env={}, timeout_s=20)
+    assert 120e6 < used.rss_bytes_max < 165e6  # a fork has the first 60 MB, too
 
 
 def run_of(name: str, rows: int, pair: int, seconds: float, peak_mb: float = 100) -> Run:
