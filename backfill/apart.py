@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LEAST_BYTES: Final = 8 << 20
 """Of files that are worth a process: it takes a fiftieth of a second, and 30 MB of memory."""
 
-SPANS_MAX: Final = 1
+SPANS_MAX: Final = 2
 """How many are under way to the process or back before one is waited for."""
 
 SPAN_SLOTS: Final = SPANS_MAX + 1

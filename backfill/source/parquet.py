@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backfill.source.files import SourceFile
 
-BATCH_BYTES: Final = 7 << 18
+BATCH_BYTES: Final = 3 << 19
 ROW_BYTES_MAX: Final = 64 << 20
 """On the average of a row group; one row is loaded at once, and Arrow has it twice for a moment."""
 
