@@ -185,7 +185,8 @@ class Apart:
         return Encodings(span=span, **found.made)
 
     def _died(self) -> ResumableError:
-        code = os.waitstatus_to_exitcode(self._reaped())
+        status = self._reaped()
+        code = 1 if status is None else os.waitstatus_to_exitcode(status)
         how = f"was killed (signal {-code})" if code < 0 else f"ended (exit code {code})"
         what = f"the process that encodes {how}, as happens when memory runs out"
         return ResumableError(what, fix="run the same command again; it goes on where it stopped")
@@ -197,11 +198,14 @@ class Apart:
                 os.kill(self._process, signal.SIGKILL)
             self._reaped()
 
-    def _reaped(self) -> int:
+    def _reaped(self) -> int | None:
+        """Return how the process ended; None where the system does not tell it."""
         assert self._process is not None
-        _, status = os.waitpid(self._process, 0)
-        self._process = None
-        return status
+        process, self._process = self._process, None
+        try:
+            return os.waitpid(process, 0)[1]
+        except ChildProcessError:  # who began us ignores the ends of children, and so do we
+            return None
 
 
 def _live(job: Job, tasks: Way, results: Way) -> NoReturn:

@@ -26,7 +26,7 @@ from entrants import (
 )
 from figures import Run
 from loopback import BenchmarkError, Manner, Sink, build
-from measure import measure
+from measure import LOOK_S, measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,8 +88,11 @@ class Arena:
         with Sink(build("sink", CACHE), manner or Manner()) as sink:
             yield sink
 
-    def run(self, entrant: Entrant, *, pair: int, sink: Sink) -> Run:
-        """Run one entrant once, in a fresh process and with a fresh state folder; check counts."""
+    def run(self, entrant: Entrant, *, pair: int, sink: Sink, look_s: float = LOOK_S) -> Run:
+        """Run one entrant once, in a fresh process and with a fresh state folder; check counts.
+
+        look_s: how often the memory of several processes is looked at.
+        """
         quiet = self.patience.quiet()
         before = sink.reset()
         with TemporaryDirectory(dir=CACHE, prefix="state-") as state:
@@ -99,6 +102,7 @@ class Arena:
                 cwd=ROOT,
                 env=environment(),
                 timeout_s=120 + entrant.rows / 2_000,
+                look_s=look_s,
             )
             counts = sink.counts()
             check(entrant, counts, report_in(Path(state)) if entrant.name in OURS else None)

@@ -15,7 +15,10 @@ from tempfile import TemporaryFile
 from loopback import BenchmarkError
 
 OUTPUT_SHOWN = 4000
-LOOK_S = 0.1
+LOOK_S = 1.0
+"""How often the memory of several processes is looked at: it takes 14 ms, and holds them up."""
+
+FIRST_LOOK_S = 0.6
 BUSY_MAX = 0.08
 """Share of all cores that others may use on a machine that counts as quiet."""
 
@@ -51,14 +54,20 @@ class Quiet:
 
 
 def measure(
-    command: list[str], *, name: str, cwd: Path, env: dict[str, str], timeout_s: float
+    command: list[str],
+    *,
+    name: str,
+    cwd: Path,
+    env: dict[str, str],
+    timeout_s: float,
+    look_s: float = LOOK_S,
 ) -> Usage:
     """Run a command to its end and say what it took.
 
     Raises BenchmarkError with the end of its output when it fails or takes longer than timeout_s.
 
-    Of several processes what they share is counted once (proportional set size), looked at ten
-    times a second: a peak shorter than that may be missed.
+    Of several processes what they share is counted once (proportional set size), looked at every
+    look_s: a peak shorter than that may be missed.
 
     The kernel counts our own memory into the child's peak, as the child is us until it execs: so
     the process that calls this must stay smaller than whatever it measures (no numpy, no pyarrow).
@@ -69,7 +78,7 @@ def measure(
             command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            is_done, together = _wait(child.pid, timeout_s)
+            is_done, together = _wait(child.pid, timeout_s, look_s)
         finally:
             wall_s, stolen = time.perf_counter() - started_s, _stolen(ticks, _cpu_ticks())
             _kill_group(child.pid)
@@ -86,7 +95,7 @@ def measure(
     return Usage(wall_s, used.ru_utime, used.ru_stime, peak, stolen, text)
 
 
-def _wait(pid: int, timeout_s: float) -> tuple[bool, int]:
+def _wait(pid: int, timeout_s: float, look_s: float) -> tuple[bool, int]:
     """Wait for the end of a child without reaping it; False when it takes too long.
 
     The number is the most bytes that it and its own processes were seen to have, 0 if it had none.
@@ -96,7 +105,9 @@ def _wait(pid: int, timeout_s: float) -> tuple[bool, int]:
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        while not (is_done := bool(poll.poll(LOOK_S * 1000))) and time.monotonic() < until_s:
+        wait_s = min(look_s, FIRST_LOOK_S)
+        while not (is_done := bool(poll.poll(wait_s * 1000))) and time.monotonic() < until_s:
+            wait_s = look_s
             if len(family := _family(pid)) > 1:
                 most = max(most, sum(map(_share_of, family)))
         return is_done, most

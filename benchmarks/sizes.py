@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import page
 from entrants import START_UP_ROWS, Entrant
 from figures import Target, after_start_up, exponent, of, peak, spread, wall
+from measure import LOOK_S
 
 if TYPE_CHECKING:
     from arena import Arena
@@ -17,21 +18,23 @@ FORMATS = {"csv": "CSV", "parquet": "Parquet"}
 PEAK_MB = 256
 PEAK_RATIO = 1.15
 EXPONENT = 1.03
+OFTEN_S = 0.1
+"""How often memory is looked at where no time is judged."""
 
 
-def _run(arena: Arena, sizes: list[int], pairs: int) -> None:
+def _run(arena: Arena, sizes: list[int], pairs: int, look_s: float) -> None:
     entrants = [Entrant(name, rows) for name in FORMATS for rows in sizes]
     arena.prepare(entrants)
     with arena.sink() as sink:
         for pair in range(1, pairs + 1):
             for entrant in entrants:
-                arena.run(entrant, pair=pair, sink=sink)
+                arena.run(entrant, pair=pair, sink=sink, look_s=look_s)
 
 
 def memory(arena: Arena, scale: Scale) -> Figures:
     """Peak memory at two sizes, ten times apart."""
     sizes = [scale.rows, scale.rows_huge]
-    _run(arena, sizes, scale.pairs_slow)
+    _run(arena, sizes, scale.pairs_slow, OFTEN_S)
     entrants: dict[str, Any] = {}
     targets = []
     for name, title in FORMATS.items():
@@ -64,7 +67,7 @@ def growth(arena: Arena, scale: Scale) -> Figures:
     """Time against rows, a tenth to ten times as many; the start-up of each pair is taken off."""
     between = [] if scale.is_small else [scale.rows * 3 // 10, scale.rows * 3]
     sizes = sorted([scale.rows // 10, scale.rows, scale.rows_huge, *between])
-    _run(arena, [START_UP_ROWS, *sizes], scale.pairs_slow)
+    _run(arena, [START_UP_ROWS, *sizes], scale.pairs_slow, LOOK_S)
     entrants: dict[str, Any] = {}
     targets = []
     for name, title in FORMATS.items():

@@ -225,6 +225,22 @@ def test_a_process_that_is_gone_is_told_of_in_words_and_leaves_no_zombie(orders:
     assert children(os.getpid()) == []
 
 
+def test_a_process_ends_in_peace_where_the_ends_of_children_are_ignored(orders: Orders) -> None:
+    plan = planned(orders(10))
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # some supervisors leave it so
+    try:
+        process = Apart(plan.job)
+        assert len(made(plan, process.encoded)) == 1
+        process.close()
+        gone = Apart(plan.job)
+        (child,) = children(os.getpid())
+        os.kill(child, signal.SIGKILL)
+        with pytest.raises(ResumableError, match="the process that encodes ended"):
+            made(plan, gone.encoded)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_closing_ends_a_process_that_is_busy_and_the_thread_that_reads_for_it(
     orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
