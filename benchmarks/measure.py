@@ -78,7 +78,7 @@ def measure(
             command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            is_done, together = _wait(child.pid, timeout_s, look_s)
+            is_done, together = wait_for(child.pid, timeout_s, look_s)
         finally:
             wall_s, stolen = time.perf_counter() - started_s, _stolen(ticks, _cpu_ticks())
             _kill_group(child.pid)
@@ -95,7 +95,7 @@ def measure(
     return Usage(wall_s, used.ru_utime, used.ru_stime, peak, stolen, text)
 
 
-def _wait(pid: int, timeout_s: float, look_s: float) -> tuple[bool, int]:
+def wait_for(pid: int, timeout_s: float, look_s: float) -> tuple[bool, int]:
     """Wait for the end of a child without reaping it; False when it takes too long.
 
     The number is the most bytes that it and its own processes were seen to have, 0 if it had none.

@@ -346,6 +346,15 @@ def test_a_run_that_is_killed_takes_its_process_along_and_the_next_one_can_begin
     until(lambda: not is_there(child))
 
 
+@pytest.fixture
+def _a_closed_terminal_counts() -> Iterator[None]:
+    """Under nohup SIGHUP would be ignored, as a run does on purpose."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_a_closed_terminal_counts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_all_processes_drains_as_one_to_the_run(
     cli: Cli, ledger: Ledger, large: Path, number: signal.Signals

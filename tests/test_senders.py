@@ -95,7 +95,7 @@ class Played:
         heappush(self._events, (self.now_s + wait_s, self._count, what))
 
     def _next(self) -> None:
-        batch: Any = SimpleNamespace(count=1, body=b"x")
+        batch: Any = SimpleNamespace(count=1, body=b"x", drop=lambda: None)
         self._after(0.0, lambda: self._go(errand(batch, self.line, is_ordered=False), None))
 
     def _go(self, steps: Errand, came: Came) -> None:
