@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import sys
 import warnings
@@ -115,6 +114,12 @@ class _Done:
     learnt: Learnt | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    kind: str
+    """The name of what was raised."""
+
+
 class Apart:
     """A process that encodes the spans of one job, whichever file they are of."""
 
@@ -147,49 +152,54 @@ class Apart:
     ) -> Iterator[Encodings]:
         """Encode the spans of a file. What reading one raises comes after those before it."""
         sent = ahead(self.sent(shard, spans, Watermark.load(mark.dump())), SPAN_SLOTS)
-        waiting: deque[Span] = deque()
+        waiting: deque[_Task] = deque()
         fault: BackfillError | None = None
         is_over = False
         while waiting or not is_over:
             try:
-                span = None if is_over else next(sent, None)
+                task = None if is_over else next(sent, None)
             except GoneError:
-                raise self._died() from None
+                raise self._died(shard) from None
             except BackfillError as found:
-                span, fault = None, found
-            is_over = span is None
-            if span is not None:
-                waiting.append(span)
-            del span
+                task, fault = None, found
+            is_over = task is None
+            if task is not None:
+                waiting.append(task)
+            del task
             if waiting and (is_over or len(waiting) > SPANS_MAX):
                 yield self._received(waiting.popleft())
         if fault is not None:
             raise fault
 
-    def sent(self, shard: Shard, spans: Iterator[Span], mark: Watermark) -> Iterator[Span]:
+    def sent(self, shard: Shard, spans: Iterator[Span], mark: Watermark) -> Iterator[_Task]:
         """Send the spans to the process and yield each once it is under way."""
         for span in spans:
-            self._tasks.put(_Task(shard, mark, span))
-            yield span
+            task = _Task(shard, mark, span)
+            self._tasks.put(task)
+            yield task
 
-    def _received(self, span: Span) -> Encodings:
+    def _received(self, task: _Task) -> Encodings:
         try:
             found = self._results.get()
         except GoneError:
-            raise self._died() from None
-        if isinstance(found, Exception):
-            raise found
+            raise self._died(task.shard) from None
+        if isinstance(found, _Failed):
+            _encoded(self._job, task)  # raises the same, but with its place in our code
+            what = f"encoding failed: {found.kind}"
+            fix = "this is a fault of backfill: please report it"
+            raise BackfillError(what, where=task.shard.file.path, fix=fix)
         assert isinstance(found, _Done)
         if found.learnt is not None and self._job.legend is not None:
             self._job.legend.learn(found.learnt)
-        return Encodings(span=span, **found.made)
+        return Encodings(span=task.span, **found.made)
 
-    def _died(self) -> ResumableError:
+    def _died(self, shard: Shard) -> ResumableError:
         status = self._reaped()
         code = 1 if status is None else os.waitstatus_to_exitcode(status)
         how = f"was killed (signal {-code})" if code < 0 else f"ended (exit code {code})"
         what = f"the process that encodes {how}, as happens when memory runs out"
-        return ResumableError(what, fix="run the same command again; it goes on where it stopped")
+        fix = "run the same command again; it goes on where it stopped"
+        return ResumableError(what, where=shard.file.path, fix=fix)
 
     def close(self) -> None:
         """End the process, whatever it does; it holds nothing that would be lost."""
@@ -236,22 +246,17 @@ def _close_others(kept: set[int]) -> None:
                 os.close(number)
 
 
-def _outcome(job: Job, task: _Task) -> _Done | Exception:
+def _encoded(job: Job, task: _Task) -> Encodings:
+    given = encodings(job, task.shard, task.span, task.mark)
+    given.texts.join()
+    return given
+
+
+def _outcome(job: Job, task: _Task) -> _Done | _Failed:
     try:
-        given = encodings(job, task.shard, task.span, task.mark)
-        given.texts.join()
+        given = _encoded(job, task)
     except Exception as fault:  # noqa: BLE001  raised where its rows are waited for
-        return _portable(fault)
+        return _Failed(type(fault).__name__)
     names = (at.name for at in fields(Encodings) if at.name not in HERE_ONLY)
     learnt = None if job.legend is None else job.legend.news()
     return _Done({name: getattr(given, name) for name in names}, learnt)
-
-
-def _portable(fault: Exception) -> Exception:
-    """Return a fault, or what tells of one that cannot be pickled and made again."""
-    try:
-        pickle.loads(pickle.dumps(fault))  # noqa: S301  our own
-    except Exception:  # noqa: BLE001  any that pickling or its own making raises
-        what = f"encoding failed: {type(fault).__name__}"
-        return BackfillError(what, fix="this is a fault of backfill: please report it")
-    return fault

@@ -132,7 +132,7 @@ class Batch:
 
     @cached_property
     def bounds(self) -> np.ndarray:
-        """N + 1 places in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
+        """The n + 1 places of texts in the body: text i is body[bounds[i] : bounds[i + 1] - 1]."""
         return bounds(self.ends)
 
     @property

@@ -173,7 +173,6 @@ class Told:
         self._before_s = 0.0
         room = importlib.import_module("backfill.apart")
         self._outcome, room.__dict__["_outcome"] = vars(room)["_outcome"], self._told
-        self._here = os.getpid()
         self._begun = 0
 
     def begin(self) -> None:

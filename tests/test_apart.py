@@ -25,6 +25,7 @@ from backfill.errors import BackfillError, ResumableError, SourceError
 from backfill.launch import Settings, plan_of
 from backfill.mapping import load_mapping
 from backfill.marks import Legend
+from backfill.pipeline import encodings
 from backfill.reading import open_shard, spans
 from backfill.slots import GoneError
 from backfill.source import csv
@@ -185,10 +186,7 @@ class OddError(Exception):
             "a.csv: no such page\n  fix: look",
         ),
         (ZeroDivisionError("division by zero"), "division by zero"),
-        (
-            OddError("a", "b"),
-            "encoding failed: OddError\n  fix: this is a fault of backfill: please report it",
-        ),
+        (OddError("a", "b"), "ab"),
     ],
 )
 def test_what_encoding_raises_is_raised_here(
@@ -201,12 +199,51 @@ def test_what_encoding_raises_is_raised_here(
     plan = planned(orders(10))
     process = Apart(plan.job)
     try:
-        kind = BackfillError if isinstance(fault, OddError) else type(fault)
-        with pytest.raises(kind) as found:
+        with pytest.raises(type(fault)) as found:
             made(plan, process.encoded)
         assert str(found.value) == told
+        assert found.traceback[-1].name == "failing", "its place in the code is told"
     finally:
         process.close()
+
+
+def test_what_only_the_process_raises_is_told_by_its_kind(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mine, real = orders(10), os.getpid(), encodings
+
+    def failing(*given: Any) -> Encodings:
+        if os.getpid() != mine:
+            raise OddError("a", "b")
+        return real(*given)
+
+    monkeypatch.setattr(apart, "encodings", failing)
+    plan = planned(path)
+    process = Apart(plan.job)
+    try:
+        with pytest.raises(BackfillError) as found:
+            made(plan, process.encoded)
+        assert str(found.value) == (
+            f"{plan.shards[0].file.path}: encoding failed: OddError\n"
+            "  fix: this is a fault of backfill: please report it"
+        )
+    finally:
+        process.close()
+
+
+def test_the_python_door_may_encode_apart_too(
+    door: Callable[..., dict[str, Any]], orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Apart] = []
+
+    def beginning(job: Any) -> Apart:
+        begun.append(Apart(job))
+        return begun[-1]
+
+    monkeypatch.setattr(apart, "LEAST_BYTES", 0)
+    monkeypatch.setattr(apart, "Apart", beginning)
+    assert door(orders(30), is_alone=True)["rows"]["delivered"] == 30
+    assert len(begun) == 1
 
 
 def test_a_process_that_is_gone_is_told_of_in_words_and_leaves_no_zombie(orders: Orders) -> None:
@@ -217,7 +254,8 @@ def test_a_process_that_is_gone_is_told_of_in_words_and_leaves_no_zombie(orders:
     with pytest.raises(ResumableError) as found:
         made(plan, process.encoded)
     assert str(found.value) == (
-        "the process that encodes was killed (signal 9), as happens when memory runs out\n"
+        f"{plan.shards[0].file.path}: the process that encodes was killed (signal 9),"
+        " as happens when memory runs out\n"
         "  fix: run the same command again; it goes on where it stopped"
     )
     process.close()
